@@ -1,0 +1,271 @@
+"""The protocols a plugin implements, and the records it is handed.
+
+A component is a frozen dataclass with a class-level `name`; its fields are its options,
+typed and documented. Plugins import this module, `taskproc.hookspecs` and
+`taskproc.errors`, and nothing else of taskproc.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+from taskproc.core.records import (
+    JSON,
+    DataFile,
+    Failure,
+    Job,
+    Outcome,
+    Plan,
+    Reason,
+    Record,
+    RunReport,
+    RunStats,
+    TaskKey,
+    UpstreamRecord,
+)
+
+__all__ = [
+    "JSON",
+    "AnnouncingExecutor",
+    "CacheBackend",
+    "DataFile",
+    "ExecutorProvider",
+    "Failure",
+    "Job",
+    "Launcher",
+    "LogPaths",
+    "Outcome",
+    "Plan",
+    "Reason",
+    "Record",
+    "Reporter",
+    "RunReport",
+    "RunStats",
+    "TaskKey",
+    "UpstreamRecord",
+    "WorkerChannel",
+]
+
+
+class LogPaths(NamedTuple):
+    """Where a task's own output is kept; a file exists only if there was any output."""
+
+    stdout: Path
+    stderr: Path
+
+
+class CacheBackend(ABC):
+    """Where results and their records are kept.
+
+    A backend is a frozen dataclass, made from the text the user gives with `-o` (see
+    `from_url`), and it is picklable: workers save their own results through their own copy.
+    Construction touches nothing; what a look needs is made by the first write.
+    All methods may be called from several threads.
+    """
+
+    name: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def from_url(cls, url: str) -> CacheBackend:
+        """Make a backend from the user's text without its `name:` in front (`./cache`)."""
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """The absolute root (a path or URL) as it is shown to people and named in records."""
+
+    @abstractmethod
+    def open(self) -> None:
+        """Check that the cache can be used; write nothing.
+
+        Raises:
+            CacheError: the path is a file, holds something that is not a cache of ours,
+                or can't be read.
+        """
+
+    @abstractmethod
+    def look_up(self, keys: Collection[TaskKey]) -> dict[TaskKey, Record]:
+        """The records of those of `keys` that have a whole stored result; writes nothing."""
+
+    @abstractmethod
+    def load(self, key: TaskKey, digest: str | None = None) -> bytes:
+        """The uncompressed pickle of a result, checked against `digest` (else the record's).
+
+        Raises:
+            MissingResultError: nothing is stored.
+            DamagedEntryError: what is stored is not what the digest says.
+        """
+
+    @abstractmethod
+    def begin(self, key: TaskKey) -> None:
+        """A job starts: set an old data directory, and then the record, aside."""
+
+    @abstractmethod
+    def save(self, record: Record, payload: bytes, compress_level: int, durable: bool) -> None:
+        """Store a result and its record (the record last), and forget what `begin` set aside.
+
+        `payload` is the uncompressed pickle whose digest the record holds; `durable` asks
+        that it survives a power cut. Raises OSError when it can't be written.
+        """
+
+    @abstractmethod
+    def abandon(self, key: TaskKey) -> None:
+        """A job failed: put back what `begin` set aside."""
+
+    @abstractmethod
+    def index(self, records: Iterable[Record]) -> None:
+        """These were just saved: note them for quick look-ups. Called by the runner, in batches."""
+
+    @abstractmethod
+    def discard(self, keys: Iterable[TaskKey]) -> None:
+        """Forget these tasks' results, logs and data. An existing data directory stays, empty."""
+
+    @abstractmethod
+    def discard_all(self, task_name: str) -> None:
+        """Forget every result of tasks of this name."""
+
+    @abstractmethod
+    def set_aside(self, key: TaskKey) -> None:
+        """Take a damaged entry out of use, keeping what is there of it for a look."""
+
+    @abstractmethod
+    def lease(self, keys: Collection[TaskKey]) -> set[TaskKey]:
+        """Claim keys for this runner; returns those granted (others are held by another runner)."""
+
+    @abstractmethod
+    def release(self, keys: Iterable[TaskKey]) -> None:
+        """Give back claims. A dead runner's claims end by themselves."""
+
+    @abstractmethod
+    def data_directory(self, key: TaskKey, create: bool) -> Path:
+        """The task's data directory, made if `create`."""
+
+    @abstractmethod
+    def list_data(self, key: TaskKey) -> tuple[DataFile, ...]:
+        """The files now in the data directory, sorted by path, each with its content digest."""
+
+    @abstractmethod
+    def log_paths(self, key: TaskKey) -> LogPaths:
+        """Where the task's output goes."""
+
+    @abstractmethod
+    def keep_logs(self, key: TaskKey, stdout: Path | None, stderr: Path | None) -> None:
+        """Move these files to the task's log paths; None means no output (an old log goes)."""
+
+    @abstractmethod
+    def scratch(self) -> Path:
+        """An existing folder for jobs and output in flight, visible to every worker."""
+
+    def close(self) -> None:
+        """Give back descriptors and claims. The backend may be used again afterwards."""
+
+
+class WorkerChannel(Protocol):
+    """What work in a worker process may tell the runner while it is under way."""
+
+    def announce(self, position: int) -> None:
+        """Note where the work is; read by the runner only if the worker dies. Costs about 1 us."""
+
+    def send(self, message: bytes) -> None:
+        """Hand a message to the runner's `on_message`."""
+
+
+@runtime_checkable
+class AnnouncingExecutor(Protocol):
+    """What an executor may offer beyond `concurrent.futures.Executor`.
+
+    `submit_work(function, payload, on_message)` calls `function(payload, channel)` in a
+    worker, with a `WorkerChannel`. `on_message` is called with each message, on any thread,
+    before the future is done. The future may offer `kill()`, which ends the worker that runs
+    it; if the worker dies the future's exception is a `WorkerDiedError` with the last position.
+    """
+
+    def submit_work(
+        self,
+        function: Callable[[bytes, WorkerChannel], Any],
+        payload: bytes,
+        on_message: Callable[[bytes], None],
+    ) -> Future[Any]: ...
+
+
+class ExecutorProvider(ABC):
+    """Opens an executor for one run; the run shuts it down at its end."""
+
+    name: ClassVar[str]
+    in_place: ClassVar[bool] = False
+    """Whether jobs run inside `submit`, on the caller's thread (the serial executor)."""
+
+    @abstractmethod
+    def open(self, max_workers: int, worker_argv: Sequence[str]) -> Executor:
+        """Open an executor of at most `max_workers` workers.
+
+        `worker_argv` is the command that starts a worker process of taskproc. With the words
+        `--pool SOCKET STATUS LIFELINE` (three inherited file descriptors) behind it, it serves:
+        each frame on the socket (`multiprocessing.connection.Connection.send_bytes`) is a
+        pickle of `(function, args, announces)`; the answer is any number of frames `M` +
+        message, then one of `R` + pickle of the result or `X` + pickle of the exception. With
+        `announces` true the function gets a `WorkerChannel` after `args`, whose announced
+        position stands in the file STATUS as 8 bytes, little endian. The worker ends when
+        the socket closes, and is killed, with its process group, when LIFELINE (a pipe) closes.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launcher(ABC):
+    """Starts a job behind a command of the user's choice.
+
+    A subclass is a frozen dataclass that has a `name` and a `command`; the rest has defaults.
+
+    Attributes:
+        python: the interpreter inside; None: the running one.
+        max_jobs: how many clients run at once; None: `default_max_jobs`.
+    """
+
+    name: ClassVar[str]
+
+    python: str | None = None
+    max_jobs: int | None = None
+
+    @abstractmethod
+    def command(self, argv: Sequence[str], job: Job) -> Sequence[str]:
+        """The command line that runs `argv` (plain words) where this launcher runs jobs."""
+
+    def environment(self, job: Job) -> Mapping[str, str]:
+        """Variables set for the client, beside the runner's own environment."""
+        return {}
+
+    @property
+    def default_max_jobs(self) -> int:
+        """How many clients at once where the user says nothing: the number of cores."""
+        return os.cpu_count() or 1
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Commands that must be on PATH, checked before anything is submitted."""
+        return ()
+
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        """End these jobs wherever they run, in as few calls as possible.
+
+        The engine ends the clients themselves; this is for what outlives its client.
+        """
+
+    def explain(self, returncode: int, stderr: str) -> str:
+        """Why a client may have left no record, in words; "" if nothing is known."""
+        return ""
+
+
+class Reporter:
+    """Hears the moments of one run: any of the four methods of `taskproc.hookspecs`.
+
+    A subclass is a frozen dataclass with a `name`; its methods carry `@hookimpl`.
+    """
+
+    name: ClassVar[str]
