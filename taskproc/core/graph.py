@@ -1,0 +1,135 @@
+"""From one task to the graph of all it needs: upstreams, an order, cycles.
+
+Knows nothing of what is stored. Walks without recursion, so that depth costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from taskproc.core.arguments import Encoder
+from taskproc.core.canonical import digest
+from taskproc.core.future import futures_in
+from taskproc.core.records import JSON, TaskKey
+from taskproc.core.task import Task, plain_attributes
+from taskproc.errors import AmbiguousTaskError, ArgumentError, CycleError, ForeignCacheError
+
+_PLAIN = frozenset({int, str, float, bool, bytes, type(None), complex})
+
+
+class Upstream(NamedTuple):
+    """A direct upstream: the attribute path it was found at, and its key."""
+
+    path: str
+    key: TaskKey
+
+
+class Node(NamedTuple):
+    """A task in the graph, its direct upstreams, and the digest of its public attributes."""
+
+    task: Task
+    upstreams: tuple[Upstream, ...]
+    attributes: str
+
+
+@dataclass(frozen=True)
+class TaskGraph:
+    """A root and all it needs. `nodes` is ordered: upstreams come before downstreams."""
+
+    root: TaskKey
+    nodes: Mapping[TaskKey, Node]
+
+
+def build_graph(root: Task, encoder: Encoder, fallback: Callable[[Any], str]) -> TaskGraph:
+    """Walk the upstreams of `root`.
+
+    Args:
+        encoder: encodes the plain attributes for their digest.
+        fallback: gives a digest of an attribute that `encoder` can't encode.
+
+    Raises:
+        CycleError: tasks wait for each other; they are named in order.
+        ForeignCacheError: an upstream belongs to another Cache.
+        AmbiguousTaskError: two classes of one name meet with equal arguments.
+    """
+    nodes: dict[TaskKey, Node] = {}
+    open_nodes: dict[TaskKey, Node] = {}
+    stack: list[tuple[Task, bool]] = [(root, False)]
+    while stack:
+        task, upstreams_done = stack.pop()
+        key = task._task.key
+        if upstreams_done:
+            nodes[key] = open_nodes.pop(key)
+            continue
+        known = nodes.get(key) or open_nodes.get(key)
+        if known is not None:
+            _refuse_namesake(known.task, task)
+            if key in open_nodes:
+                raise _cycle(open_nodes, key)
+            continue
+        node, direct = _visit(task, root, encoder, fallback)
+        open_nodes[key] = node
+        stack.append((task, True))
+        for upstream in reversed(direct):
+            done = nodes.get(upstream._task.key)
+            if done is None or type(done.task) is not type(upstream):
+                stack.append((upstream, False))
+    return TaskGraph(root._task.key, nodes)
+
+
+def _visit(
+    task: Task, root: Task, encoder: Encoder, fallback: Callable[[Any], str]
+) -> tuple[Node, list[Task]]:
+    """The node of one task, and its direct upstream tasks."""
+    found: list[Upstream] = []
+    tasks: list[Task] = []
+    public: dict[str, JSON] = {}
+    for name, value in plain_attributes(task).items():
+        if type(value) not in _PLAIN:
+            for path, upstream in _upstreams_in(value, name):
+                if upstream._task.binding.location != root._task.binding.location:
+                    raise ForeignCacheError(
+                        f"{task!r}.{path} is {upstream!r} of the Cache at {upstream._task.binding.location}, "
+                        f"but {root!r} belongs to the Cache at {root._task.binding.location}; "
+                        "construct both inside one Cache"
+                    )
+                found.append(Upstream(path, upstream._task.key))
+                tasks.append(upstream)
+        if not name.startswith("_"):
+            public[name] = _encoded(value, encoder, fallback)
+    return Node(task, tuple(found), digest(public)), tasks
+
+
+def _upstreams_in(value: Any, name: str) -> list[tuple[str, Task]]:
+    """(path, task) for every task that a value's Futures read."""
+    found: list[tuple[str, Task]] = []
+    for path, future in futures_in(value, name):
+        if isinstance(future, Task):
+            found.append((path, future))
+        else:
+            found.extend((path, upstream) for upstream in future.get_upstreams())
+    return found
+
+
+def _encoded(value: Any, encoder: Encoder, fallback: Callable[[Any], str]) -> JSON:
+    try:
+        return encoder.encode(value)
+    except ArgumentError:
+        return {"__pickle__": fallback(value)}
+
+
+def _refuse_namesake(known: Task, task: Task) -> None:
+    if type(known) is not type(task):
+        raise AmbiguousTaskError(
+            f"two different classes are called {task.task_name}, and {task!r} of each stands in one graph; "
+            "give them different names, or construct the whole graph anew after redefining a class"
+        )
+
+
+def _cycle(open_nodes: Mapping[TaskKey, Node], key: TaskKey) -> CycleError:
+    """Name the circle that closes at `key`: the open nodes are the path that led here, in order."""
+    path = list(open_nodes)
+    circle = [repr(open_nodes[entered].task) for entered in path[path.index(key) :]]
+    return CycleError("tasks wait for each other in a circle: " + " -> ".join([*circle, circle[0]]))

@@ -1,0 +1,507 @@
+"""What a Task is: its identity, its upstreams, its names.
+
+A task talks to the world through its binding, the Cache it was made in. This module
+knows nothing of files, processes or of how a result is computed and stored.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, cast
+
+from taskproc.core.arguments import Encodable, Encoder, fresh
+from taskproc.core.binder import Binder, default_factories
+from taskproc.core.canonical import digest
+from taskproc.core.future import Indexable
+from taskproc.core.records import JSON, Plan, RunStats, TaskKey
+from taskproc.errors import CycleError, NoCacheError, TaskDefinitionError
+from taskproc.modules import canonical_name
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+NEW, BUILDING, READY = range(3)
+
+BUILT_IN_NAMES = frozenset(
+    {
+        "task_name", "task_id", "task_args", "task_directory", "task_stdout", "task_stderr",
+        "run_graph", "plan", "get_result", "get_upstreams", "to_json",
+        "clear_task", "clear_all_tasks", "cli", "_task", "_task_name", "_task_class",
+    }
+)  # fmt: skip
+
+
+class Binding(Protocol):
+    """What a task asks of the Cache, or in a job of the worker, that it belongs to."""
+
+    instances: dict[tuple[type, str], Task]
+    encoder: Encoder
+    location: str
+
+    def initialise(self, depth: int, call: Callable[[], None]) -> None:
+        """Run `call`, the body of an `__init__` that is `depth` constructions deep."""
+
+    def wait_until_built(self, state: TaskState) -> None:
+        """Wait while another thread constructs the same task."""
+
+    def load_result(self, task: Task) -> Any: ...
+    def run_graph(self, task: Task, **options: Any) -> tuple[Any, RunStats]: ...
+    def plan(self, task: Task, **options: Any) -> Plan: ...
+    def clear(self, task: Task) -> None: ...
+    def clear_all(self, task_name: str) -> None: ...
+    def data_directory(self, task: Task, create: bool) -> Path: ...
+    def log_path(self, task: Task, stream: Literal["stdout", "stderr"]) -> Path: ...
+
+
+class TaskState:
+    """What taskproc keeps on a task, under the one name `_task`."""
+
+    __slots__ = ("args", "attributes", "binding", "bound", "key", "phase")
+
+    def __init__(self, binding: Binding, key: TaskKey, args: Mapping[str, JSON], phase: int) -> None:
+        self.binding = binding
+        self.key = key
+        self.args = args
+        self.phase = phase
+        self.bound: dict[str, Any] | None = None
+        # For a reference in a worker: gives its plain attributes, on first use.
+        self.attributes: Callable[[], Mapping[str, Any]] | None = None
+
+
+class Scope(NamedTuple):
+    """The open binding, and the chain of tasks that are just being constructed in it."""
+
+    binding: Binding
+    building: Task | None = None
+    depth: int = 0
+    outer: Scope | None = None
+
+
+# The one piece of module-level state: which Cache is open here, per thread and context.
+_scope: ContextVar[Scope | None] = ContextVar("taskproc_scope", default=None)
+
+
+def open_scope() -> Scope | None:
+    """The innermost open scope of this context."""
+    return _scope.get()
+
+
+def enter_scope(binding: Binding) -> None:
+    """Open a binding in this context, inside the one that is open."""
+    _scope.set(Scope(binding, outer=_scope.get()))
+
+
+def leave_scope() -> None:
+    """Close the innermost open binding of this context."""
+    scope = _scope.get()
+    _scope.set(scope.outer if scope is not None else None)
+
+
+class TaskClass:
+    """What is worked out once for each Task class: how its arguments are read, its slots."""
+
+    __slots__ = ("binder", "cached_properties", "slots")
+
+    def __init__(self, cls: type[Task]) -> None:
+        init = cls.__init__
+        if not hasattr(init, "_taskproc_wrapped"):
+            wrapped = _run_once(init)
+            type.__setattr__(cls, "__init__", wrapped)
+        self.binder = Binder(inspect.unwrap(init), cls._task_name, default_factories(cls))
+        bases = [base for base in cls.__mro__ if base is not object]
+        self.slots = tuple(
+            name
+            for base in bases
+            for name in _slot_names(base)
+            if name not in ("__dict__", "__weakref__", "_task")
+        )
+        self.cached_properties = frozenset(
+            name
+            for base in bases
+            for name, value in vars(base).items()
+            if isinstance(value, functools.cached_property)
+        )
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[()]]:
+        # A class that travels by value leaves this behind: it is worked out again on arrival.
+        return (_nothing, ())
+
+
+class Runs(Protocol[T_co]):
+    """Whatever has a `run_task`; how the checkers learn a task's result type."""
+
+    def run_task(self) -> T_co: ...
+
+
+class _NameOfTask:
+    """`task_name`, on the class as well as on a task (no classmethod-property: gone in 3.13)."""
+
+    def __get__(self, instance: Task | None, owner: type[Task]) -> str:
+        return owner._task_name
+
+
+class Task(Indexable, Encodable):
+    """A computation whose result is cached; its attributes that are Futures are its upstreams.
+
+    Subclass it, set the upstreams in `__init__`, compute in `run_task`. Construct it inside a
+    `Cache`; there, equal arguments give the same object. See BUILT_IN_NAMES for what a
+    subclass may not override.
+
+    Class attributes to set:
+        task_label: a label, or several, for rate limits, prefixes and launchers.
+        task_compress_level: gzip level of the stored result, 0 to 9 (default 9).
+    """
+
+    task_label: ClassVar[str | Sequence[str]] = ()
+    task_compress_level: ClassVar[int] = 9
+    task_name = _NameOfTask()
+    """What the task class is called: `module.Qualname`, the module by its canonical name."""
+
+    _task: TaskState
+    _task_name: ClassVar[str] = "taskproc.Task"
+    _task_class: ClassVar[TaskClass | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _check_definition(cls)
+        # Kept as a plain string, so that a class that travels by value keeps its name.
+        cls._task_name = f"{canonical_name(cls.__module__)}.{cls.__qualname__}"
+        cls._task_class = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        scope = _scope.get()
+        if scope is None:
+            raise NoCacheError(
+                f"{cls._task_name} is constructed with no Cache open; construct tasks inside "
+                "`with Cache('path/to/cache'):` (in another thread, call cache.activate() first)"
+            )
+        binding = scope.binding
+        bound = task_class(cls).binder.bind(args, kwargs)
+        encode = binding.encoder.encode
+        encoded = {name: encode(value, f"{cls._task_name}({name}=...)") for name, value in bound.items()}
+        key = digest(encoded)
+        while True:
+            task = binding.instances.get((cls, key))
+            if task is None:
+                task = cast("Task", super().__new__(cls))
+                state = TaskState(binding, TaskKey(cls._task_name, key), encoded, NEW)
+                state.bound = bound
+                object.__setattr__(task, "_task", state)
+                task = binding.instances.setdefault((cls, key), task)
+            if task._task.phase != BUILDING:
+                return task
+            _refuse_cycle(task, scope)
+            binding.wait_until_built(task._task)
+
+    def __init__(self) -> None:
+        pass
+
+    if not TYPE_CHECKING:
+        # Hidden from the checkers, to whom it would say that a task has every attribute.
+
+        def __getattr__(self, name: str) -> Any:
+            state = self.__dict__.get("_task") if not name.startswith("__") else None
+            if state is not None and state.attributes is not None:
+                load, state.attributes = state.attributes, None
+                for key, value in load().items():
+                    object.__setattr__(self, key, value)
+                return getattr(self, name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def run_task(self) -> Any:
+        """Compute the result, from the attributes and the upstreams' `get_result()`. Override it."""
+        raise TaskDefinitionError(f"{type(self)._task_name} has no run_task method; define it")
+
+    def run_graph(
+        self: Runs[T],
+        *,
+        executor: str | Executor | Any | None = None,
+        max_workers: int | None = None,
+        rate_limits: Mapping[str, int] | None = None,
+        prefixes: Mapping[str, str | Sequence[str]] | None = None,
+        launchers: Mapping[str, Any] | None = None,
+        reporters: Sequence[Any] = (),
+        detect_source_change: bool = True,
+        on_error: Literal["stop", "continue"] = "stop",
+        show_progress: bool = False,
+        force: bool = False,
+    ) -> tuple[T, RunStats]:
+        """Run this task after whatever upstream is stale, and store the results.
+
+        Args:
+            executor: "process" (default), "thread", "serial" or a plugin's, with options
+                as "name:opt=val"; an ExecutorProvider; or a running
+                `concurrent.futures.Executor`, which is not shut down.
+            max_workers: how many jobs at once on an executor of ours (default: the cores).
+            rate_limits: for each label, how many of its tasks run at once.
+            prefixes: for each label, a command in front of the jobs: text or a list.
+            launchers: for each label, a Launcher or "name:opt=val,...".
+            reporters: Reporters, or "name:opt=val,...", that hear of this run.
+            detect_source_change: whether a task whose code changed is stale.
+            on_error: "stop" starts nothing after a failure; "continue" runs what can be run.
+            show_progress: show progress on stderr.
+            force: run this task itself even if its result is stored.
+
+        Returns:
+            The result, and the statistics of the run (a RunStats).
+
+        Raises:
+            FailedTaskError: a task failed (with on_error="continue": an ExceptionGroup of them).
+            UsageError: the graph or an option is wrong; nothing was run.
+        """
+        task = cast("Task", self)
+        return task._task.binding.run_graph(
+            task,
+            executor=executor,
+            max_workers=max_workers,
+            rate_limits=rate_limits,
+            prefixes=prefixes,
+            launchers=launchers,
+            reporters=reporters,
+            detect_source_change=detect_source_change,
+            on_error=on_error,
+            show_progress=show_progress,
+            force=force,
+        )
+
+    def plan(self, *, detect_source_change: bool = True, force: bool = False) -> Plan:
+        """What `run_graph` would do, and why; runs and writes nothing."""
+        return self._task.binding.plan(self, detect_source_change=detect_source_change, force=force)
+
+    def get_result(self: Runs[T]) -> T:
+        """The stored result, loaded anew at each call.
+
+        Raises:
+            MissingResultError: there is none.
+        """
+        task = cast("Task", self)
+        return cast("T", task._task.binding.load_result(task))
+
+    def get_upstreams(self) -> Iterable[Task]:
+        """The tasks whose results `get_result` reads: this one."""
+        return (self,)
+
+    def to_json(self) -> dict[str, Any]:
+        """A reference to this task: its name and the digest of its arguments."""
+        return {"__task__": self._task.key.name, "__key__": self._task.key.digest}
+
+    def encode_with(self, encoder: Encoder) -> JSON:
+        return {"__task__": self._task.key.name, "__key__": self._task.key.digest}
+
+    def clear_task(self) -> None:
+        """Forget the stored result; a data directory stays at its path, empty."""
+        self._task.binding.clear(self)
+
+    @classmethod
+    def clear_all_tasks(cls) -> None:
+        """Forget every stored result of this class in the open Cache.
+
+        Raises:
+            NoCacheError: no Cache is open.
+        """
+        scope = _scope.get()
+        if scope is None:
+            raise NoCacheError(
+                f"{cls._task_name}.clear_all_tasks() with no Cache open; call it inside `with Cache(...):`"
+            )
+        scope.binding.clear_all(cls._task_name)
+
+    @classmethod
+    def cli(cls, args: Sequence[str] | None = None) -> None:
+        """Run this class as a command: `python -m your.module -o CACHE`.
+
+        Args:
+            args: the words of the command line; None: those of this process.
+
+        Raises:
+            SystemExit: the run did not succeed, or the words were wrong.
+        """
+        # The one place where the core names the command, lazily: see the import contracts.
+        from taskproc.cli.run import run_task_class
+
+        run_task_class(cls, args)
+
+    @property
+    def task_id(self) -> int:
+        """An integer, unique among the tasks of this class."""
+        return int(self._task.key.digest, 16)
+
+    @property
+    def task_args(self) -> dict[str, Any]:
+        """The arguments as JSON; types that JSON lacks are marked (`{"__tuple__": [...]}`)."""
+        return dict(self._task.args)
+
+    @property
+    def task_directory(self) -> Path:
+        """The task's data directory, made when first asked for outside `__init__`."""
+        return self._task.binding.data_directory(self, self._task.phase == READY)
+
+    @property
+    def task_stdout(self) -> Path:
+        """Where the task's standard output is kept; the file exists if there was any."""
+        return self._task.binding.log_path(self, "stdout")
+
+    @property
+    def task_stderr(self) -> Path:
+        """Where the task's standard error is kept; the file exists if there was any."""
+        return self._task.binding.log_path(self, "stderr")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (restore_task, (type(self), self._task.key.digest, dict(self._task.args)))
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return self.__reduce__()
+
+    def __copy__(self: T) -> T:
+        return self
+
+    def __deepcopy__(self: T, memo: Any) -> T:
+        return self
+
+    def __repr__(self) -> str:
+        args = ", ".join(f"{name}={_brief(value)}" for name, value in self._task.args.items())
+        return f"{type(self).__qualname__}({args})"
+
+
+def restore_task(cls: type[Task], key: str, args: Mapping[str, JSON]) -> Task:
+    """What a pickled task becomes: the task of this key in the open scope, or a reference to it."""
+    scope = _scope.get()
+    if scope is not None:
+        known = scope.binding.instances.get((cls, key))
+        if known is not None:
+            return known
+        task = make_reference(cls, key, args, scope.binding)
+        return scope.binding.instances.setdefault((cls, key), task)
+    raise NoCacheError(
+        f"a reference to {cls._task_name} was unpickled with no Cache open; "
+        "unpickle it inside `with Cache(...):`"
+    )
+
+
+def make_reference(cls: type[Task], key: str, args: Mapping[str, JSON], binding: Binding) -> Task:
+    """An instance made without `__init__`: it knows its key and its binding, nothing else."""
+    task: Task = object.__new__(cls)
+    state = TaskState(binding, TaskKey(cls._task_name, key), args, READY)
+    object.__setattr__(task, "_task", state)
+    return task
+
+
+def task_class(cls: type[Task]) -> TaskClass:
+    """The facts of a class, worked out when it is first used (dataclass adds __init__ late)."""
+    known = cls.__dict__.get("_task_class")
+    if known is None:
+        if cls.run_task is Task.run_task:
+            raise TaskDefinitionError(f"{cls._task_name} has no run_task method; define `def run_task(self)`")
+        known = TaskClass(cls)
+        cls._task_class = known
+    return cast("TaskClass", known)
+
+
+def task_labels(cls: type[Task]) -> tuple[str, ...]:
+    """The task's own name, then its labels, each once and in order."""
+    labels = cls.task_label
+    return tuple(dict.fromkeys([cls._task_name, *([labels] if isinstance(labels, str) else labels)]))
+
+
+def plain_attributes(task: Task) -> dict[str, Any]:
+    """The attributes a user gave the task: all but ours and what a cached_property keeps."""
+    facts = task_class(type(task))
+    values = {name: value for name, value in task.__dict__.items() if name != "_task"}
+    for name in facts.slots:
+        if hasattr(task, name):
+            values[name] = getattr(task, name)
+    for name in facts.cached_properties:
+        values.pop(name, None)
+    return values
+
+
+def _run_once(init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def __init__(self: Task, *args: Any, **kwargs: Any) -> None:
+        _initialise(self, init, args, kwargs)
+
+    __init__._taskproc_wrapped = True  # type: ignore[attr-defined]
+    return __init__
+
+
+def _initialise(task: Task, init: Callable[..., None], args: Any, kwargs: Any) -> None:
+    """Run the first `__init__` of a task on fresh arguments, and no other."""
+    state = task._task
+    if state.phase == READY:
+        return
+    if state.phase == BUILDING:  # super().__init__(...) of a class that is wrapped as well
+        init(task, *args, **kwargs)
+        return
+    scope = _scope.get()
+    if scope is None:  # for the type checkers: __new__ has seen one
+        raise NoCacheError(f"{state.key.name} is constructed with no Cache open")
+    state.phase = BUILDING
+    bound = {name: fresh(value) for name, value in (state.bound or {}).items()}
+    binder = task_class(type(task)).binder
+    token = _scope.set(Scope(scope.binding, task, scope.depth + 1, scope))
+    try:
+        scope.binding.initialise(scope.depth, lambda: binder.call(init, task, bound))
+    except BaseException:
+        state.phase = NEW
+        scope.binding.instances.pop((type(task), state.key.digest), None)
+        raise
+    finally:
+        _scope.reset(token)
+    state.bound = None
+    state.phase = READY
+
+
+def _refuse_cycle(task: Task, scope: Scope) -> None:
+    """Raise if `task` is being constructed further out in this very chain."""
+    chain: list[str] = [repr(task)]
+    inner: Scope | None = scope
+    while inner is not None and inner.building is not None:
+        chain.append(repr(inner.building))
+        if inner.building is task:
+            raise CycleError("tasks wait for each other in a circle: " + " -> ".join(reversed(chain)))
+        inner = inner.outer
+
+
+def _check_definition(cls: type[Task]) -> None:
+    """Refuse a class that overrides a built-in name or has a bad label or level."""
+    for base in cls.__mro__:
+        if base is Task:
+            break
+        for name in BUILT_IN_NAMES.intersection(vars(base)) - {"_task_name", "_task_class"}:
+            raise TaskDefinitionError(
+                f"{cls.__module__}.{cls.__qualname__}: {base.__qualname__}.{name} overrides a built-in name "
+                f"of Task; call it something else"
+            )
+    labels: Any = cls.task_label
+    if not isinstance(labels, str) and not (
+        isinstance(labels, list | tuple) and all(isinstance(label, str) for label in labels)
+    ):
+        raise TaskDefinitionError(
+            f"{cls.__qualname__}.task_label is {labels!r}; it must be a str or a list of str"
+        )
+    level: Any = cls.task_compress_level
+    if not isinstance(level, int) or isinstance(level, bool) or not 0 <= level <= 9:
+        raise TaskDefinitionError(
+            f"{cls.__qualname__}.task_compress_level is {level!r}; it must be an integer from 0 to 9"
+        )
+
+
+def _slot_names(cls: type) -> tuple[str, ...]:
+    slots: Any = vars(cls).get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def _brief(value: JSON) -> str:
+    text = repr(value) if not (isinstance(value, dict) and "__task__" in value) else f"<{value['__task__']}>"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _nothing() -> None:
+    return None

@@ -1,0 +1,1 @@
+"""The only place where the core meets the world: files, clocks, processes, plugins."""

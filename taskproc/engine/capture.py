@@ -1,0 +1,212 @@
+"""Keep what a task prints in a process of its own: by descriptor, child processes included.
+
+Knows nothing of tasks or caches: it is given a folder and a name, and hands files over.
+Where tasks share a process, `thread_capture` (offered here too) tells them apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from taskproc.engine.thread_capture import thread_capture
+
+__all__ = ["DescriptorCapture", "thread_capture"]
+
+_ENCODING = "utf-8"
+_ERRORS = "backslashreplace"
+
+
+class DescriptorCapture:
+    """Capture all output of a process whose only work, on its main thread, is one task at a time.
+
+    Between `start` and `finish` descriptors 1 and 2 point at two spool files, so that child
+    processes and C code are captured too. An empty spool file serves the next task again,
+    because creating a file costs more than a small task.
+
+    What a C library still buffers itself (`printf`) is flushed if `ctypes` is loaded.
+
+    Attributes:
+        stdout_path, stderr_path: the spool files, `NAME.out` and `NAME.err` in `scratch`.
+            If this process dies in a task, the task's output so far is there.
+    """
+
+    def __init__(self, scratch: Path, name: str) -> None:
+        """Prepare to capture; `name` must be no other live capture's in `scratch`.
+
+        Args:
+            scratch: an existing folder.
+            name: the spool files' name, without a suffix.
+        """
+        self._out = _Spool(1, scratch / f"{name}.out")
+        self._err = _Spool(2, scratch / f"{name}.err")
+        self._stdout = _Stream("stdout", 1)
+        self._stderr = _Stream("stderr", 2)
+        self._flush_c: Callable[[None], Any] | None = None
+
+    @property
+    def stdout_path(self) -> Path:
+        return self._out.path
+
+    @property
+    def stderr_path(self) -> Path:
+        return self._err.path
+
+    def start(self) -> None:
+        """From here all output goes to the spool files. Raises OSError if one can't be made."""
+        self._flush()
+        self._out.redirect()
+        self._err.redirect()
+        self._stdout.install()
+        self._stderr.install()
+
+    def finish(self) -> tuple[Path | None, Path | None]:
+        """Stop capturing; returns the files with the task's stdout and stderr, None for no output.
+
+        The files are the caller's to move or delete.
+        """
+        self._flush()
+        self._stdout.install()  # a stream that the task put there is not for the next one
+        self._stderr.install()
+        return self._out.hand_over(), self._err.hand_over()
+
+    def close(self) -> None:
+        """Give back descriptors and streams, and remove the spool files that are left."""
+        self._flush()
+        self._stdout.restore()
+        self._stderr.restore()
+        self._out.close()
+        self._err.close()
+
+    def _flush(self) -> None:
+        self._stdout.flush()
+        self._stderr.flush()
+        if self._flush_c is None and "ctypes" in sys.modules:
+            self._flush_c = sys.modules["ctypes"].CDLL(None).fflush
+        if self._flush_c is not None:
+            self._flush_c(None)
+
+
+class _Spool:
+    """One spool file, and the descriptor that is pointed at it."""
+
+    def __init__(self, target: int, path: Path) -> None:
+        self.path = path
+        self._target = target
+        self._handed_over = 0
+        self._fd: int | None = None
+        try:
+            self._saved = os.dup(target)
+        except OSError:  # the process was started without it
+            self._saved = os.open(os.devnull, os.O_RDWR)
+
+    def redirect(self) -> None:
+        if self._size() is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+            self._fd = os.open(self.path, flags, 0o600)
+            self._inode = os.fstat(self._fd)[1:3]
+        os.dup2(cast(int, self._fd), self._target)
+
+    def hand_over(self) -> Path | None:
+        os.dup2(self._saved, self._target)
+        if self._size() == 0:
+            return None
+        self._close_spool()
+        self._handed_over += 1
+        path = self.path.with_name(f"{self.path.stem}.{self._handed_over}{self.path.suffix}")
+        try:
+            self.path.rename(path)
+        except FileNotFoundError:  # the task removed it
+            return None
+        return path
+
+    def close(self) -> None:
+        os.dup2(self._saved, self._target)
+        os.close(self._saved)
+        self._close_spool()
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+
+    def _close_spool(self) -> None:
+        if self._size() is not None:
+            os.close(cast(int, self._fd))
+        self._fd = None
+
+    def _size(self) -> int | None:
+        """Bytes in the spool file; None if the descriptor isn't ours (a task may close any)."""
+        if self._fd is None:
+            return None
+        try:
+            state = os.fstat(self._fd)
+        except OSError:
+            return None
+        return state.st_size if state[1:3] == self._inode else None
+
+
+class _Stream:
+    """`sys.stdout` or `sys.stderr` as a text stream over its descriptor, put right for each task.
+
+    The stream that is already there is kept, with another encoding: what was made earlier
+    (a logging handler, say) holds that one, and its output is the task's as well.
+    """
+
+    def __init__(self, name: str, fd: int) -> None:
+        self._name = name
+        self._fd = fd
+        self._before = getattr(sys, name)
+        self._settings: dict[str, Any] | None = None
+        stream = self._before
+        if isinstance(stream, io.TextIOWrapper) and _usable(stream) and _descriptor(stream) == fd:
+            self._settings = {
+                "encoding": stream.encoding,
+                "errors": stream.errors,
+                "line_buffering": stream.line_buffering,
+            }
+            stream.reconfigure(encoding=_ENCODING, errors=_ERRORS, line_buffering=True)
+            self._ours = stream
+        else:
+            self._ours = self._open()
+
+    def _open(self) -> io.TextIOWrapper:
+        # By descriptor, so that it can be closed without closing 1 or 2 themselves.
+        raw = io.FileIO(self._fd, "w", closefd=False)
+        return io.TextIOWrapper(io.BufferedWriter(raw), _ENCODING, _ERRORS, line_buffering=True)
+
+    def install(self) -> None:
+        # Put there first: what a task put in its place may close our buffer as it goes.
+        setattr(sys, self._name, self._ours)
+        if not _usable(self._ours):
+            self._ours = self._open()
+            setattr(sys, self._name, self._ours)
+
+    def flush(self) -> None:
+        current: Any = getattr(sys, self._name, None)
+        for stream in (self._ours,) if current is self._ours else (current, self._ours):
+            with contextlib.suppress(Exception):  # closed, None, or a class of the task's
+                stream.flush()
+
+    def restore(self) -> None:
+        if self._settings is not None:
+            if not _usable(self._before):
+                return  # ours took its place
+            self._before.reconfigure(**self._settings)
+        setattr(sys, self._name, self._before)
+
+
+def _usable(stream: io.TextIOWrapper) -> bool:
+    try:
+        return not stream.closed
+    except ValueError:  # its buffer was detached
+        return False
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):
+        return None

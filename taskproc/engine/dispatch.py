@@ -1,0 +1,279 @@
+"""Hand jobs to an executor, in batches, or to a launcher's command; gather their outcomes.
+
+Knows nothing of what is stale or may start: the scheduler decides that, within the room
+that is told here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import taskproc
+from taskproc.core.records import Failure, Job, Outcome, Record, TaskKey
+from taskproc.engine.batches import BatchSizes
+from taskproc.engine.failure import describe
+from taskproc.engine.jobs import JobOrder, Payloads
+from taskproc.engine.launch import Launches
+from taskproc.engine.worker import run_batch
+from taskproc.errors import ExecutorBrokenError, WorkerDiedError
+from taskproc.interfaces import AnnouncingExecutor, Launcher
+from taskproc.modules import is_installed
+
+EXECUTOR_LANE = ""
+_MAX_UNSTARTED_DEATHS = 3
+
+
+@dataclass(eq=False)
+class Batch:
+    """Jobs that were submitted together, and those whose outcome is still to come."""
+
+    keys: list[TaskKey]
+    tokens: dict[TaskKey, str]
+    future: Future[Any] | None = None
+    open: dict[TaskKey, None] = field(default_factory=dict[TaskKey, None])
+    started: float = 0.0
+
+
+class Dispatch:
+    """All jobs under way in one run.
+
+    Args:
+        executor: where jobs without a launcher go; `in_place` if it runs them inside submit.
+        launchers: by lane (the label that chose each).
+        payloads: makes what is sent.
+        order_job: the order of one job; raises what can't be pickled.
+        describe_job: how a job is shown to launchers and reporters.
+        read_records: the records now stored under some keys.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        in_place: bool,
+        max_workers: int,
+        launchers: Mapping[str, Launcher],
+        payloads: Payloads,
+        order_job: Callable[[TaskKey], JobOrder],
+        describe_job: Callable[[TaskKey, str], Job],
+        read_records: Callable[[Collection[TaskKey]], Mapping[TaskKey, Record]],
+    ) -> None:
+        self._executor = executor
+        self._in_place = in_place
+        self._max_workers = 1 if in_place else max_workers
+        self._launchers = launchers
+        self._payloads = payloads
+        self._order_job = order_job
+        self._describe_job = describe_job
+        self._read_records = read_records
+        self._sizes = BatchSizes(self._max_workers)
+        self._batches: set[Batch] = set()
+        self._events: queue.SimpleQueue[Callable[[], list[Outcome]]] = queue.SimpleQueue()
+        self._launched: dict[str, int] = dict.fromkeys(launchers, 0)
+        self._lane_of: dict[TaskKey, str] = {}
+        self._tokens: dict[TaskKey, str] = {}
+        self._deaths: dict[TaskKey, int] = {}
+        self._broken: BaseException | None = None
+        self._cancelled = False
+        self._launches = Launches(self._launched_finished, self._saved)
+
+    def room(self, count_ready: Callable[[str], int]) -> dict[str, int]:
+        """How many more jobs each lane takes, given how many are ready for it."""
+        idle = max(0, self._max_workers - len(self._batches))
+        ready = count_ready(EXECUTOR_LANE)
+        room = {EXECUTOR_LANE: min(idle, 1) if self._in_place else self._sizes.room(idle, ready)}
+        for lane, launcher in self._launchers.items():
+            most = launcher.max_jobs if launcher.max_jobs is not None else launcher.default_max_jobs
+            room[lane] = most - self._launched[lane]
+        return room
+
+    def start(self, keys: Sequence[TaskKey], lane_of: Callable[[TaskKey], str]) -> list[Job]:
+        """Submit jobs; returns how each is shown to reporters. Failures come out of `wait`."""
+        jobs: list[Job] = []
+        orders: dict[TaskKey, JobOrder] = {}
+        for key in keys:
+            lane = lane_of(key)
+            job = self._describe_job(key, lane)
+            jobs.append(job)
+            try:
+                order = self._order_job(key)
+            except Exception as error:  # noqa: BLE001 - an attribute's own reducer may raise anything
+                self._put(Outcome(key, "failed", failure=_cannot_travel(error)))
+                continue
+            self._tokens[key] = order.token
+            if lane == EXECUTOR_LANE:
+                orders[key] = order
+            else:
+                self._launch(job, lane, order)
+        idle = max(1, self._max_workers - len(self._batches))
+        for part in self._sizes.split(list(orders), idle):
+            self._submit([orders[key] for key in part])
+        return jobs
+
+    def wait(self, timeout: float | None = None) -> list[Outcome]:
+        """The next outcomes; waits for one at most `timeout` seconds."""
+        outcomes: list[Outcome] = []
+        with contextlib.suppress(queue.Empty):
+            outcomes += self._events.get(timeout=timeout)()
+            while True:
+                outcomes += self._events.get_nowait()()
+        return outcomes
+
+    def recall(self) -> None:
+        """Take back what was submitted and has not begun."""
+        for batch in list(self._batches):
+            if batch.future is not None:
+                batch.future.cancel()
+
+    def cancel(self) -> None:
+        """End every job under way: outcomes "cancelled" follow for what can be ended."""
+        self._cancelled = True
+        self.recall()
+        for batch in list(self._batches):
+            kill = getattr(batch.future, "kill", None)
+            if kill is not None:
+                kill()
+        self._launches.cancel()
+
+    def close(self) -> None:
+        """Stop watching; nothing is under way by then."""
+        self._launches.close()
+
+    def _put(self, *outcomes: Outcome) -> None:
+        self._events.put(lambda: list(outcomes))
+
+    # --- the executor's lane ---
+
+    def _submit(self, orders: Sequence[JobOrder]) -> None:
+        keys = [order.key for order in orders]
+        batch = Batch(keys, {order.key: order.token for order in orders}, started=time.monotonic())
+        batch.open = dict.fromkeys(keys)
+        payload = self._payloads.batch(orders)
+        self._batches.add(batch)
+        try:
+            if self._broken is not None:
+                raise self._broken
+            if isinstance(self._executor, AnnouncingExecutor):
+                future = self._executor.submit_work(
+                    run_batch, payload, lambda message: self._events.put(lambda: self._reported(batch, message))
+                )
+            else:
+                future = self._executor.submit(run_batch, payload)
+        except Exception as error:  # noqa: BLE001 - whatever a stranger's submit raises
+            broken = error
+            self._events.put(lambda: self._lost(batch, broken))
+            return
+        batch.future = future
+        future.add_done_callback(lambda _: self._events.put(lambda: self._done(batch)))
+
+    def _reported(self, batch: Batch, message: bytes) -> list[Outcome]:
+        outcomes: list[Outcome] = pickle.loads(message)
+        return self._close(batch, outcomes)
+
+    def _close(self, batch: Batch, outcomes: list[Outcome]) -> list[Outcome]:
+        for outcome in outcomes:
+            batch.open.pop(outcome.key, None)
+            if outcome.kind == "finished":
+                self._sizes.saw(outcome.key, outcome.seconds)
+        return outcomes
+
+    def _done(self, batch: Batch) -> list[Outcome]:
+        future = batch.future
+        self._batches.discard(batch)
+        if future is None or future.cancelled():
+            return self._lost(batch, CancelledError())
+        error = future.exception()
+        if error is not None:
+            return self._lost(batch, error)
+        outcomes: list[Outcome] = list(future.result())
+        return self._close(batch, outcomes)
+
+    def _lost(self, batch: Batch, error: BaseException) -> list[Outcome]:
+        """What became of a batch that did not answer: its records tell, then the error."""
+        self._batches.discard(batch)
+        if isinstance(error, CancelledError):
+            kind = "cancelled" if self._cancelled else "returned"
+            return [Outcome(key, kind) for key in batch.open]  # type: ignore[arg-type]
+        stored = self._read_records(batch.open)
+        seconds = time.monotonic() - batch.started
+        outcomes: list[Outcome] = []
+        for key in batch.open:
+            record = stored.get(key)
+            if record is not None and record.provenance.get("job") == batch.tokens[key]:
+                outcomes.append(Outcome(key, "finished", seconds / len(batch.keys), record=record))
+            elif self._cancelled:
+                outcomes.append(Outcome(key, "cancelled", seconds))
+            else:
+                outcomes.append(self._unsaved(batch, key, error, seconds))
+        return outcomes
+
+    def _unsaved(self, batch: Batch, key: TaskKey, error: BaseException, seconds: float) -> Outcome:
+        """A job of a lost batch that left no record: the guilty one fails, the rest try again."""
+        if isinstance(error, WorkerDiedError):
+            position = error.position
+            if position is not None and batch.keys.index(key) == position:
+                return Outcome(key, "failed", seconds, failure=Failure("worker died", str(error)))
+            self._deaths[key] = self._deaths.get(key, 0) + 1
+            if self._deaths[key] < _MAX_UNSTARTED_DEATHS:
+                return Outcome(key, "returned")
+            return Outcome(key, "failed", seconds, failure=Failure("worker died", str(error)))
+        if isinstance(error, BrokenExecutor):
+            self._broken = ExecutorBrokenError(f"executor broken: {type(error).__name__}: {error}")
+            return Outcome(key, "failed", seconds, failure=describe(self._broken))
+        return Outcome(key, "failed", seconds, failure=describe(error))
+
+    # --- the launchers' lanes ---
+
+    def _launch(self, job: Job, lane: str, order: JobOrder) -> None:
+        self._lane_of[job.key] = lane
+        self._launched[lane] += 1
+        launcher = self._launchers[lane]
+        argv = worker_command(launcher.python)
+        try:
+            self._launches.start(job, launcher, [*argv, job.job_directory], self._payloads.batch([order]))
+        except Exception as error:  # noqa: BLE001 - the command may be a plugin's
+            self._launched_finished(Outcome(job.key, "failed", failure=describe(error)))
+
+    def _launched_finished(self, outcome: Outcome) -> None:
+        def take() -> list[Outcome]:
+            self._launched[self._lane_of.pop(outcome.key)] -= 1
+            return [outcome]
+
+        self._events.put(take)
+
+    def _saved(self, job: Job) -> Outcome | None:
+        """The outcome of a launched job by its record alone."""
+        record = self._read_records([job.key]).get(job.key)
+        if record is None or record.provenance.get("job") != self._tokens.get(job.key):
+            return None
+        return Outcome(job.key, "finished", float(record.provenance.get("seconds", 0.0)), record=record)
+
+
+def worker_command(python: str | None = None) -> list[str]:
+    """The command that starts a worker, as plain words; it finds this library in any case."""
+    command = [python or sys.executable, "-P", "-m", "taskproc.engine.worker"]
+    if is_installed(taskproc.__file__):
+        return command
+    folder = str(Path(taskproc.__file__).parent.parent)
+    known = os.environ.get("PYTHONPATH")
+    return ["env", f"PYTHONPATH={folder}{os.pathsep + known if known else ''}", *command]
+
+
+def _cannot_travel(error: Exception) -> Failure:
+    failure = describe(error)
+    return Failure(
+        failure.type,
+        f"an attribute of the task can't be pickled for its worker ({failure.message}); keep it out of "
+        "the attributes, or run on the serial executor",
+        failure.traceback,
+        failure.pickled,
+    )

@@ -1,0 +1,114 @@
+"""Turn a failed job into the text a person needs, and into an exception.
+
+Knows nothing of where jobs run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import taskproc
+from taskproc.core.records import JSON, Failure, Job, Outcome
+from taskproc.engine.pickling import dumps
+from taskproc.errors import FailedTaskError, TaskprocError
+
+_OWN_FOLDER = str(Path(taskproc.__file__).parent) + os.sep
+_LAST_LINES = 10
+_LAST_BYTES = 8192
+_LONGEST_ARGS = 400
+
+
+def describe(error: BaseException) -> Failure:
+    """An exception in a form that travels: its text always, itself where it can be pickled."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - an exception whose own __str__ raises
+        message = "(its message can't be shown)"
+    return Failure(name, message, _own_text(error), _pickled(error))
+
+
+def _own_text(error: BaseException) -> str:
+    """The traceback from the user's first line on."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+        trace = trace.tb_next
+    try:
+        return "".join(traceback.format_exception(type(error), error, trace))
+    except Exception:  # noqa: BLE001 - as above
+        return "".join(traceback.format_tb(trace))
+
+
+def _pickled(error: BaseException) -> bytes | None:
+    """The exception's pickle, if it also comes back from it."""
+    try:
+        payload = dumps(error).payload
+        return payload if isinstance(pickle.loads(payload), BaseException) else None
+    except BaseException:  # noqa: BLE001 - reducers of strangers may raise anything
+        return None
+
+
+def failed_task_error(outcome: Outcome, args: Mapping[str, JSON], logs: Sequence[tuple[str, Path]]) -> FailedTaskError:
+    """The error of a failed job.
+
+    Args:
+        logs: (what it is, path) of the logs whose last lines are shown.
+    """
+    failure = outcome.failure or Failure("unknown", "")
+    what = f"{failure.type}: {failure.message}" if failure.message else failure.type
+    shown = json.dumps(args, ensure_ascii=False)
+    if len(shown) > _LONGEST_ARGS:
+        shown = shown[: _LONGEST_ARGS - 3] + "..."
+    parts = [f"{outcome.key.name} failed: {what}", f"  arguments: {shown}"]
+    if failure.traceback:
+        parts.append(_indented(failure.traceback))
+    for title, path in logs:
+        lines = last_lines(path)
+        if lines:
+            parts.append(f"  last lines of its {title} ({path}):\n{_indented(lines, '    | ')}")
+    error = FailedTaskError("\n".join(parts), outcome.key.name, outcome.key.digest, dict(args))
+    error.__cause__ = _cause(failure)
+    return error
+
+
+def _cause(failure: Failure) -> BaseException | None:
+    """The task's own exception, or its text where it can't be carried."""
+    if failure.pickled is not None:
+        try:
+            cause = pickle.loads(failure.pickled)
+            if isinstance(cause, BaseException):
+                return cause
+        except Exception:  # noqa: BLE001 - it came back in the worker, not here
+            pass
+    return TaskprocError(f"{failure.type}: {failure.message}") if failure.traceback else None
+
+
+def last_lines(path: Path, lines: int = _LAST_LINES) -> str:
+    """The last lines of a log, or "" if there is none."""
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - _LAST_BYTES))
+            text = stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def _indented(text: str, margin: str = "    ") -> str:
+    return "\n".join(margin + line for line in text.rstrip("\n").splitlines())
+
+
+def launched_failure(job: Job, argv: Sequence[str], returncode: int, explanation: str) -> Failure:
+    """The failure of a launched job that left no record."""
+    ending = f"died of signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
+    message = f"the command {argv[0]!r} {ending} and left no result"
+    if explanation:
+        message += f": {explanation}"
+    return Failure("launched job", f"{message} (label {job.label!r}, command: {' '.join(argv)})")

@@ -1,0 +1,177 @@
+"""What a job is made of on its way to a worker, in small payloads and never the graph.
+
+The runner makes payloads (`Payloads`), the worker reads them (`read_batch`). Knows nothing
+of how they travel or what a worker does with them.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from taskproc.core.graph import Node
+from taskproc.core.records import JSON, Record, TaskKey, UpstreamRecord
+from taskproc.core.task import Task, open_scope, plain_attributes
+from taskproc.engine.pickling import PROTOCOL, dumps
+from taskproc.interfaces import CacheBackend
+
+_PLAIN = frozenset({int, str, float, bool, bytes, type(None), complex})
+_KEPT_ATTRIBUTES = 4096
+
+
+class UpstreamOrder(NamedTuple):
+    """What a job is told of one direct upstream: enough to load its result and its attributes."""
+
+    path: str
+    key: TaskKey
+    version: str
+    digest: str
+    args: Mapping[str, JSON]
+    attributes: bytes | None
+
+
+class JobOrder(NamedTuple):
+    """One job: the task, the content its record will name, and a token that marks its record."""
+
+    key: TaskKey
+    args: Mapping[str, JSON]
+    attributes: bytes
+    upstreams: tuple[UpstreamOrder, ...]
+    code: str
+    attributes_digest: str
+    token: str
+
+
+@dataclass(frozen=True)
+class RunOrder:
+    """What holds for all jobs of one run.
+
+    Attributes:
+        run: a random id of the run.
+        backend: where results go.
+        classes: pickles of the task classes, by task name.
+        sys_path: the runner's import path.
+        files: (module name, file) to load before anything is unpickled.
+        folder: the runner's current folder.
+        pid, host: the runner's; how a worker finds out its own isolation.
+        captured: whether output is kept (False: the serial executor).
+        code_scheme: number of the fingerprint scheme.
+        budget: seconds after which a batch hands back what it did not start.
+    """
+
+    run: str
+    backend: CacheBackend
+    classes: Mapping[str, bytes]
+    sys_path: tuple[str, ...]
+    files: tuple[tuple[str, str], ...]
+    folder: str
+    pid: int
+    host: str
+    captured: bool
+    code_scheme: int
+    budget: float
+
+
+class Payloads:
+    """Makes the payloads of one run."""
+
+    def __init__(self, order: RunOrder, classes: Mapping[str, type[Task]]) -> None:
+        self._classes = classes
+        # What must be set up before anything of the user's is unpickled stands outside.
+        before = (order.sys_path, order.files, order.pid, order.host)
+        self._order = pickle.dumps((before, dumps(order).payload), PROTOCOL)
+        self._kept: OrderedDict[TaskKey, bytes] = OrderedDict()
+
+    def batch(self, jobs: Sequence[JobOrder]) -> bytes:
+        """The payload of jobs that are done one after the other."""
+        return pickle.dumps((self._order, [tuple(job) for job in jobs]), PROTOCOL)
+
+    def job(self, node: Node, records: Mapping[TaskKey, Record], nodes: Mapping[TaskKey, Node],
+            code: str, token: str) -> JobOrder:  # fmt: skip
+        """The order for one job; its upstreams' records must be there.
+
+        Raises whatever an attribute raises that can't be pickled.
+        """
+        key = node.task._task.key
+        upstreams = tuple(
+            [
+                UpstreamOrder(
+                    path,
+                    up,
+                    records[up].version,
+                    records[up].digest,
+                    nodes[up].task._task.args,
+                    self._attributes_or_none(nodes[up].task),
+                )
+                for path, up in node.upstreams
+            ]
+        )
+        return JobOrder(
+            key, node.task._task.args, self._attributes(node.task), upstreams, code, node.attributes, token
+        )
+
+    def _attributes(self, task: Task) -> bytes:
+        """The pickled attributes of a task; the latest few thousand are kept."""
+        key = task._task.key
+        known = self._kept.get(key)
+        if known is None:
+            values = plain_attributes(task)
+            if all(type(value) in _PLAIN for value in values.values()):
+                known = pickle.dumps(values, PROTOCOL)
+            else:
+                known = dumps(values, task_reducer=self._reduce_task).payload
+            self._kept[key] = known
+            if len(self._kept) > _KEPT_ATTRIBUTES:
+                self._kept.popitem(last=False)
+        return known
+
+    def _attributes_or_none(self, task: Task) -> bytes | None:
+        try:
+            return self._attributes(task)
+        except Exception:  # noqa: BLE001 - its result is there; only its attributes can't be seen
+            return None
+
+    def _reduce_task(self, task: Task) -> Any:
+        name = task._task.key.name
+        if self._classes.get(name) is type(task):
+            return (find_task, (name, task._task.key.digest))
+        return task.__reduce__()
+
+
+def find_task(name: str, digest: str) -> Task:
+    """What a task inside a job's attributes becomes in the worker."""
+    scope = open_scope()
+    if scope is None or not isinstance(scope.binding, FindsTasks):
+        raise RuntimeError(f"a job's reference to {name} was read outside of its job")
+    return scope.binding.find(TaskKey(name, digest))
+
+
+class FindsTasks:
+    """A binding that knows the tasks of one job by their keys."""
+
+    def find(self, key: TaskKey) -> Task:
+        raise RuntimeError(f"no task {key} here")
+
+
+class Batch(NamedTuple):
+    """A payload as the worker reads it; `order` is the pickle that `read_order` takes."""
+
+    order: bytes
+    jobs: list[JobOrder]
+
+
+def read_batch(payload: bytes) -> Batch:
+    """Read a payload as far as that needs nothing of the user's."""
+    order, jobs = pickle.loads(payload)
+    return Batch(
+        order,
+        [JobOrder(*job[:3], tuple(UpstreamOrder(*up) for up in job[3]), *job[4:]) for job in jobs],
+    )
+
+
+def upstream_records(job: JobOrder) -> tuple[UpstreamRecord, ...]:
+    """What the job's record will say of its upstreams."""
+    return tuple([UpstreamRecord(up.path, up.key, up.version) for up in job.upstreams])

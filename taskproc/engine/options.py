@@ -1,0 +1,162 @@
+"""Read what the caller of a run asks for: executors, launchers, reporters, limits, by name or object.
+
+Everything wrong is found here, before anything is submitted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from taskproc.core.schedule import check_rate_limits
+from taskproc.errors import PrefixError, UnknownLabelWarning, UsageError
+from taskproc.interfaces import ExecutorProvider, Launcher, Reporter
+from taskproc.registry import Registry
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of `Task.run_graph`, as they were given."""
+
+    executor: str | Executor | ExecutorProvider | None = None
+    max_workers: int | None = None
+    rate_limits: Mapping[str, int] | None = None
+    prefixes: Mapping[str, str | Sequence[str]] | None = None
+    launchers: Mapping[str, str | Launcher] | None = None
+    reporters: Sequence[str | Reporter] = ()
+    detect_source_change: bool = True
+    on_error: Literal["stop", "continue"] = "stop"
+    show_progress: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """The options of a run, read and checked.
+
+    Attributes:
+        executor: the user's own, or None; `provider` opens one if it is None.
+        max_workers: how many jobs at once in the executor.
+    """
+
+    executor: Executor | None
+    provider: ExecutorProvider | None
+    max_workers: int
+    rate_limits: Mapping[str, int]
+    launchers: Mapping[str, Launcher]
+    reporters: Sequence[Reporter] = field(default_factory=list[Reporter])
+
+
+def read_options(options: RunOptions, registry: Registry) -> RunSetup:
+    """Make components of names, and check values.
+
+    Raises:
+        UsageError: something in the options is wrong; the message says what.
+    """
+    rate_limits = dict(options.rate_limits or {})
+    check_rate_limits(rate_limits)
+    if options.on_error not in ("stop", "continue"):
+        raise _value_error(f"on_error is {options.on_error!r}; it must be 'stop' or 'continue'")
+    workers: Any = options.max_workers
+    if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
+        raise _value_error(f"max_workers is {workers!r}; it must be an integer of 1 or more")
+    reporters = [
+        registry.reporter(reporter) if isinstance(reporter, str) else reporter
+        for reporter in (options.reporters or ())
+    ]
+    if options.show_progress and not any(getattr(one, "name", None) == "progress" for one in reporters):
+        reporters.append(registry.reporter("progress"))
+    executor, provider = _executor(options.executor, registry)
+    return RunSetup(
+        executor=executor,
+        provider=provider,
+        max_workers=workers or _workers_of(executor),
+        rate_limits=rate_limits,
+        launchers=_launchers(options, registry),
+        reporters=reporters,
+    )
+
+
+def _executor(given: Any, registry: Registry) -> tuple[Executor | None, ExecutorProvider | None]:
+    if isinstance(given, Executor):
+        return given, None
+    if isinstance(given, ExecutorProvider):
+        return None, given
+    if given is None or isinstance(given, str):
+        return None, registry.executor(given or "process")
+    raise UsageError(
+        f"executor is {given!r}; give a name such as 'process', 'thread' or 'serial', an ExecutorProvider, "
+        "or a running concurrent.futures.Executor"
+    )
+
+
+def _workers_of(executor: Executor | None) -> int:
+    known = getattr(executor, "_max_workers", None)
+    return known if isinstance(known, int) and known > 0 else os.cpu_count() or 1
+
+
+def _launchers(options: RunOptions, registry: Registry) -> dict[str, Launcher]:
+    prefixes, launchers = dict(options.prefixes or {}), dict(options.launchers or {})
+    both = sorted(prefixes.keys() & launchers.keys())
+    if both:
+        raise UsageError(f"label {both[0]!r} has both a prefix and a launcher; give it one of them")
+    found: dict[str, Launcher] = {}
+    for label, text in prefixes.items():
+        words: Any = text
+        if not isinstance(words, str) and not (
+            isinstance(words, list | tuple) and all(isinstance(word, str) for word in words)
+        ):
+            raise PrefixError(f"the prefix of label {label!r} is {words!r}; give text or a list of str")
+        found[label] = registry.launcher_class("prefix")(
+            prefix=words if isinstance(words, str) else tuple(words)
+        )
+    for label, given in launchers.items():
+        launcher: Any = registry.launcher(given) if isinstance(given, str) else given
+        if not isinstance(launcher, Launcher):
+            raise UsageError(
+                f"the launcher of label {label!r} is {launcher!r}; give a Launcher or 'name:opt=val,...'"
+            )
+        found[label] = launcher
+    return found
+
+
+def check_commands(launchers: Mapping[str, Launcher], labels: Collection[str]) -> None:
+    """Raise PrefixError if a launcher that will be used needs a command that does not exist."""
+    for label, launcher in launchers.items():
+        if label not in labels:
+            continue
+        for command in launcher.needs:
+            if shutil.which(command) is None:
+                raise PrefixError(
+                    f"the {launcher.name} launcher of label {label!r} needs the command {command!r}, which is "
+                    "not on PATH; install it or correct the command"
+                )
+
+
+def warn_unknown_labels(setup: RunSetup, known: Iterable[str]) -> None:
+    """Warn of limits, prefixes and launchers for labels that no task of the graph has."""
+    labels = set(known)
+    for kind, given in (("rate limit", setup.rate_limits), ("prefix or launcher", setup.launchers)):
+        for label in given:
+            if label not in labels:
+                close = difflib.get_close_matches(label, labels, n=1, cutoff=0.5)
+                hint = f"; did you mean {close[0]!r}?" if close else f"; the labels are {sorted(labels)}"
+                warnings.warn(
+                    f"a {kind} is given for the label {label!r}, which no task of this graph has{hint}",
+                    UnknownLabelWarning,
+                    stacklevel=2,
+                )
+
+
+class _OptionError(UsageError, ValueError):
+    """A value among the options of a run is wrong."""
+
+
+def _value_error(message: str) -> UsageError:
+    return _OptionError(message)

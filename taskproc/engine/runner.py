@@ -1,0 +1,331 @@
+"""One run: the loop between the scheduler on one side, and dispatch, cache and hooks on the other.
+
+Decides nothing itself: freshness says what is stale, the scheduler what may start.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any, Literal
+
+from taskproc.core.freshness import make_plan, stale_in_itself, upstream_records
+from taskproc.core.records import Failure, Job, Outcome, Plan, Record, RunReport, RunStats, TaskKey
+from taskproc.core.schedule import Scheduler
+from taskproc.core.task import Task, task_labels
+from taskproc.engine.batches import BUDGET_SECONDS
+from taskproc.engine.dispatch import EXECUTOR_LANE, Dispatch, worker_command
+from taskproc.engine.failure import failed_task_error
+from taskproc.engine.jobs import JobOrder, Payloads, RunOrder
+from taskproc.engine.options import RunOptions, RunSetup, check_commands, read_options, warn_unknown_labels
+from taskproc.engine.pickling import dumps
+from taskproc.engine.session import Cache
+from taskproc.engine.statistics import Statistics
+from taskproc.errors import (
+    DamagedEntryError,
+    DamagedEntryWarning,
+    FailedTaskError,
+    MissingResultError,
+)
+from taskproc.listeners import RunListeners
+from taskproc.modules import MAIN, files_to_load, module_file
+
+_RETRY_SECONDS = 0.1
+
+
+def run(cache: Cache, task: Task, options: RunOptions) -> tuple[Any, RunStats]:
+    """Run a task after whatever upstream is stale; see `Task.run_graph`."""
+    setup = read_options(options, cache.registry)
+    cache.registry.load_all()
+    one = Run(cache, task, options, setup)
+    return one.execute()
+
+
+class Run:
+    """The state of one run."""
+
+    def __init__(self, cache: Cache, task: Task, options: RunOptions, setup: RunSetup) -> None:
+        self._cache = cache
+        self._backend = cache.backend
+        self._task = task
+        self._options = options
+        self._setup = setup
+        self._backend.open()
+        self._graph = cache.graph(task)
+        self._nodes = self._graph.nodes
+        self._now = cache.circumstances(options.detect_source_change, options.force)
+        self._records = dict(cache.look_up(list(self._nodes)))
+        self._plan: Plan = make_plan(self._graph, self._records, self._now)
+        self._classes = {key.name: type(node.task) for key, node in self._nodes.items()}
+        self._labels = {name: task_labels(cls) for name, cls in self._classes.items()}
+        self._lanes = {name: self._lane(labels) for name, labels in self._labels.items()}
+        warn_unknown_labels(setup, (label for labels in self._labels.values() for label in labels))
+        check_commands(setup.launchers, {self._lanes[key.name] for key in self._plan.run})
+        self._id = secrets.token_hex(8)
+        self._jobs = 0
+        self._listeners: RunListeners = cache.registry.listen(setup.reporters)
+        self._statistics = Statistics(self._plan)
+        self._failures: list[Outcome] = []
+        self._to_index: list[Record] = []
+        self._elsewhere: dict[TaskKey, None] = {}
+        self._retried = time.monotonic()
+        self._scheduler = Scheduler(
+            self._plan.run,
+            upstreams_of=lambda key: [up.key for up in self._nodes[key].upstreams],
+            labels_of=lambda key: self._labels[key.name],
+            lane_of=self._lane_of,
+            rate_limits=setup.rate_limits,
+            on_error=options.on_error,
+        )
+
+    def execute(self) -> tuple[Any, RunStats]:
+        """Run to the end; returns the answer and the statistics."""
+        self._listeners.notify("taskproc_run_started", self._plan)
+        status: Literal["finished", "failed", "interrupted"] = "interrupted"
+        try:
+            answer = self._run_and_load()
+            status = "finished"
+        except (FailedTaskError, ExceptionGroup):
+            status = "failed"
+            raise
+        finally:
+            self._backend.close()
+            stats = self._statistics.result()
+            self._listeners.notify(
+                "taskproc_run_finished", RunReport(self._plan, stats, status, tuple(self._failures))
+            )
+        return answer, stats
+
+    def _run_and_load(self) -> Any:
+        if self._plan.run:
+            self._loop()
+        while True:
+            self._raise_failures()
+            try:
+                return self._cache.load_result(self._task)
+            except (DamagedEntryError, MissingResultError):
+                root = self._graph.root
+                self._set_aside([root])
+                if self._scheduler.damaged(None, [root]) is not None:
+                    raise
+                self._loop()
+
+    def _loop(self) -> None:
+        executor, close = self._open_executor()
+        dispatch = self._dispatch(executor)
+        scheduler = self._scheduler
+        try:
+            while not scheduler.finished:
+                self._start(dispatch)
+                for outcome in dispatch.wait(_RETRY_SECONDS if self._elsewhere else None):
+                    self._take(outcome, dispatch)
+                self._index()
+        except BaseException:
+            scheduler.stop()
+            dispatch.cancel()
+            self._drain(dispatch)
+            raise
+        finally:
+            dispatch.close()
+            close()
+            self._index(flush=True)
+
+    def _start(self, dispatch: Dispatch) -> None:
+        """Submit what may start, as far as the leases are ours."""
+        scheduler = self._scheduler
+        self._retry_elsewhere()
+        keys = scheduler.ready(dispatch.room(scheduler.count_ready))
+        if not keys:
+            return
+        granted = self._backend.lease(keys)
+        stored = self._cache.look_up([key for key in keys if key in granted])
+        mine: list[TaskKey] = []
+        for key in keys:
+            if key not in granted:
+                scheduler.postponed(key)
+                self._elsewhere[key] = None
+            elif self._done_elsewhere(key, stored.get(key)):
+                self._take(Outcome(key, "done elsewhere", record=stored[key]), dispatch)
+            else:
+                mine.append(key)
+        for job in dispatch.start(mine, self._lane_of):
+            self._listeners.notify("taskproc_job_started", job)
+
+    def _retry_elsewhere(self) -> None:
+        now = time.monotonic()
+        if self._elsewhere and now - self._retried >= _RETRY_SECONDS:
+            self._retried = now
+            waiting, self._elsewhere = list(self._elsewhere), {}
+            for key in waiting:
+                self._scheduler.retry(key)
+
+    def _done_elsewhere(self, key: TaskKey, record: Record | None) -> bool:
+        """Whether another runner stored, since our look, just what this job would store."""
+        if record is None:
+            return False
+        known = self._records.get(key)
+        if known is not None and known.provenance.get("job") == record.provenance.get("job"):
+            return False
+        node = self._nodes[key]
+        return stale_in_itself(record, node, self._now) is None and record.upstreams == upstream_records(
+            node, self._records
+        )
+
+    def _take(self, outcome: Outcome, dispatch: Dispatch) -> None:
+        """Tell the scheduler, the statistics and the listeners how a job ended."""
+        key = outcome.key
+        scheduler = self._scheduler
+        if outcome.kind == "damaged":
+            self._set_aside(outcome.damaged)
+            culprit = scheduler.damaged(key, outcome.damaged)
+            if culprit is None:
+                self._backend.release([key])
+                return
+            failure = Failure("DamagedEntryError", f"the stored result of {culprit} was damaged again and again")
+            outcome = Outcome(key, "failed", outcome.seconds, failure=failure)
+        self._backend.release([key])
+        if outcome.kind == "returned":
+            scheduler.returned(key)
+            return
+        if outcome.kind in ("finished", "done elsewhere"):
+            if outcome.record is not None:
+                self._records[key] = outcome.record
+                self._to_index.append(outcome.record)
+            scheduler.succeeded(key)
+        else:
+            if outcome.kind == "failed":
+                self._failures.append(outcome)
+            scheduler.failed(key)
+            if scheduler.stopped:
+                dispatch.recall()
+        outcome = self._statistics.ended(outcome, [up.key for up in self._nodes[key].upstreams])
+        self._listeners.notify("taskproc_job_finished", outcome)
+
+    def _drain(self, dispatch: Dispatch) -> None:
+        """After a cancellation: hear of every job that was under way, within a few seconds."""
+        deadline = time.monotonic() + 3.0
+        while self._scheduler.running and time.monotonic() < deadline:
+            for outcome in dispatch.wait(0.1):
+                self._take(outcome, dispatch)
+
+    def _index(self, flush: bool = False) -> None:
+        if len(self._to_index) >= 512 or (flush and self._to_index):
+            records, self._to_index = self._to_index, []
+            self._backend.index(records)
+
+    def _set_aside(self, keys: Collection[TaskKey]) -> None:
+        for key in keys:
+            if self._records.pop(key, None) is not None and self._scheduler.status(key) in (None, "done"):
+                warnings.warn(
+                    f"the stored result of {self._nodes[key].task!r} is damaged or gone; it is set aside in "
+                    f"{self._backend.location} and computed again",
+                    DamagedEntryWarning,
+                    stacklevel=2,
+                )
+                self._backend.set_aside(key)
+
+    def _raise_failures(self) -> None:
+        """Raise what failed: the first with notes of the others, or all of them as a group."""
+        errors = [self._error_of(outcome) for outcome in self._failures]
+        if not errors:
+            return
+        if self._options.on_error == "continue":
+            raise ExceptionGroup(f"{len(errors)} task{'s' * (len(errors) > 1)} failed", errors)
+        first, *others = errors
+        for other in others:
+            first.add_note(f"also failed: {other}")
+        raise first
+
+    def _error_of(self, outcome: Outcome) -> FailedTaskError:
+        paths = self._backend.log_paths(outcome.key)
+        args = self._nodes[outcome.key].task.task_args
+        return failed_task_error(outcome, args, [("stdout", paths.stdout), ("stderr", paths.stderr)])
+
+    # --- what dispatch needs ---
+
+    def _open_executor(self) -> tuple[Executor, Callable[[], None]]:
+        setup = self._setup
+        if setup.executor is not None:
+            return setup.executor, lambda: None
+        if setup.provider is None:  # for the type checkers: one of the two is given
+            raise RuntimeError("no executor")
+        executor = setup.provider.open(setup.max_workers, worker_command())
+        return executor, lambda: executor.shutdown(wait=True, cancel_futures=True)
+
+    def _dispatch(self, executor: Executor) -> Dispatch:
+        in_place = self._setup.provider is not None and self._setup.provider.in_place
+        payloads = Payloads(self._run_order(captured=not in_place), self._classes)
+        return Dispatch(
+            executor=executor,
+            in_place=in_place,
+            max_workers=self._setup.max_workers,
+            launchers=self._setup.launchers,
+            payloads=payloads,
+            order_job=lambda key: self._order_job(payloads, key),
+            describe_job=self._describe_job,
+            read_records=self._cache.look_up,
+        )
+
+    def _run_order(self, captured: bool) -> RunOrder:
+        modules = {cls.__module__ for cls in self._classes.values()} | {MAIN}
+        return RunOrder(
+            run=self._id,
+            backend=self._backend,
+            classes={name: dumps(cls).payload for name, cls in self._classes.items()},
+            sys_path=tuple(sys.path),
+            files=tuple(files_to_load(sorted(modules))),
+            folder=os.getcwd(),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            captured=captured,
+            code_scheme=self._now.code_scheme,
+            budget=BUDGET_SECONDS,
+        )
+
+    def _order_job(self, payloads: Payloads, key: TaskKey) -> JobOrder:
+        self._jobs += 1
+        node = self._nodes[key]
+        code = self._now.code_of(type(node.task))
+        return payloads.job(node, self._records, self._nodes, code, f"{self._id}-{self._jobs}")
+
+    def _lane(self, labels: Sequence[str]) -> str:
+        return next((label for label in labels if label in self._setup.launchers), EXECUTOR_LANE)
+
+    def _lane_of(self, key: TaskKey) -> str:
+        return self._lanes[key.name]
+
+    def _describe_job(self, key: TaskKey, lane: str) -> Job:
+        labels = self._labels[key.name]
+        task = self._nodes[key].task
+        base = Job(key=key, task_id=task.task_id, args=task._task.args, labels=labels)
+        if lane == EXECUTOR_LANE:
+            return base
+        word = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in key.name)[-32:]
+        name = f"{word.strip('-')}-{self._id[:6]}-{key.digest[:8]}"
+        directory = Path(self._backend.scratch()) / name
+        return Job(
+            key=key,
+            task_id=task.task_id,
+            args=task._task.args,
+            labels=labels,
+            label=lane,
+            root=self._backend.location,
+            project=self._project(task),
+            directory=str(self._backend.data_directory(key, create=False)),
+            job_directory=str(directory),
+            stdout=str(directory / "client.out"),
+            stderr=str(directory / "client.err"),
+            name=name,
+        )
+
+    def _project(self, task: Task) -> str:
+        module = sys.modules.get(type(task).__module__)
+        file = module_file(module) if module is not None else None
+        return str(Path(file).parent) if file is not None else os.getcwd()

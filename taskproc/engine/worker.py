@@ -1,0 +1,323 @@
+"""What runs in a worker: load, capture, run, save, answer.
+
+The same code serves a process of our own pool, a launched command, and any thread or
+process of somebody else's executor. It imports no click and no rich, and scans no entry
+points: a worker's imports are the price of every launched job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import pickle
+import platform
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import taskproc
+from taskproc.core.arguments import Encoder
+from taskproc.core.records import Outcome, Record, TaskKey
+from taskproc.core.task import Task, enter_scope, leave_scope, make_reference
+from taskproc.engine.capture import DescriptorCapture, thread_capture
+from taskproc.engine.failure import describe
+from taskproc.engine.jobs import FindsTasks, JobOrder, RunOrder, read_batch, upstream_records
+from taskproc.engine.pickling import Pickled, dumps, name_unpicklable
+from taskproc.engine.versions import content_digest, content_version, python_minor
+from taskproc.errors import DamagedEntryError, MissingResultError, NoCacheError, UnpicklableResultError
+from taskproc.interfaces import WorkerChannel
+from taskproc.modules import load_file_as
+
+_DURABLE_SECONDS = 0.1
+_FLUSH_SECONDS = 0.02
+
+ORDERS_FILE = "orders.pkl"
+OUTCOME_FILE = "outcome.pkl"
+
+
+class Settings:
+    """A run's order, opened in this process: paths set, files loaded, classes on demand."""
+
+    def __init__(self, order: RunOrder) -> None:
+        self.order = order
+        self.backend = order.backend
+        self._classes: dict[str, type[Task]] = {}
+        self._capture: DescriptorCapture | None = None
+        elsewhere = os.getpid() != order.pid or socket.gethostname() != order.host
+        self.own_process = elsewhere and threading.current_thread() is threading.main_thread()
+        self.in_runner = not elsewhere
+
+    def task_class(self, name: str) -> type[Task]:
+        """The class of this task name, unpickled once."""
+        cls = self._classes.get(name)
+        if cls is None:
+            cls = pickle.loads(self.order.classes[name])
+            self._classes[name] = cls
+        return cls
+
+    def capture(self) -> DescriptorCapture:
+        """The capture of this process, which lasts from job to job."""
+        if self._capture is None:
+            name = f"{self.order.run}-{os.getpid()}"
+            self._capture = DescriptorCapture(self.backend.scratch(), name)
+        return self._capture
+
+    def end_capture(self) -> None:
+        """Give descriptors 1 and 2 back to whoever owns this process."""
+        capture, self._capture = self._capture, None
+        if capture is not None:
+            capture.close()
+
+
+@functools.lru_cache(maxsize=2)
+def open_order(blob: bytes) -> Settings:
+    """Open a run's order once in a process; every run has an order of its own."""
+    (sys_path, files, pid, host), order = pickle.loads(blob)
+    if os.getpid() != pid or socket.gethostname() != host:
+        sys.path[:] = sys_path
+        for name, file in files:
+            if name not in sys.modules:
+                load_file_as(name, file)
+    return Settings(pickle.loads(order))
+
+
+class JobBinding(FindsTasks):
+    """What a task is bound to inside a job: it may load results, and that is all."""
+
+    def __init__(self, settings: Settings, job: JobOrder) -> None:
+        self.settings = settings
+        self.instances: dict[tuple[type, str], Task] = {}
+        self.encoder = Encoder()
+        self.location = settings.backend.location
+        self.unsound: list[TaskKey] = []
+        self._job = job
+        self._upstreams = {up.key: up for up in job.upstreams}
+        self._tasks: dict[TaskKey, Task] = {}
+
+    def find(self, key: TaskKey) -> Task:
+        """The task of this key: with its attributes if it is a direct upstream."""
+        task = self._tasks.get(key)
+        if task is None:
+            cls = self.settings.task_class(key.name)
+            upstream = self._upstreams.get(key)
+            task = make_reference(cls, key.digest, upstream.args if upstream is not None else {}, self)
+            self._tasks[key] = task
+            self.instances[cls, key.digest] = task
+            if upstream is not None and upstream.attributes is not None:
+                self._give_attributes(task, upstream.attributes)
+        return task
+
+    def main_task(self) -> Task:
+        """The task of the job itself, with all its attributes in place."""
+        job = self._job
+        cls = self.settings.task_class(job.key.name)
+        task = make_reference(cls, job.key.digest, job.args, self)
+        self._tasks[job.key] = task
+        self.instances[cls, job.key.digest] = task
+        for name, value in pickle.loads(job.attributes).items():
+            object.__setattr__(task, name, value)
+        return task
+
+    def _give_attributes(self, task: Task, blob: bytes) -> None:
+        def load() -> Mapping[str, Any]:
+            attributes: dict[str, Any] = pickle.loads(blob)
+            return attributes
+
+        if type(task).__getattr__ is Task.__getattr__:  # type: ignore[attr-defined]
+            task._task.attributes = load
+        else:  # a class that looks up attributes its own way gets them at once
+            for name, value in load().items():
+                object.__setattr__(task, name, value)
+
+    def load_result(self, task: Task) -> Any:
+        key = task._task.key
+        upstream = self._upstreams.get(key)
+        try:
+            payload = self.settings.backend.load(key, upstream.digest if upstream is not None else None)
+        except (DamagedEntryError, MissingResultError):
+            self.unsound.append(key)
+            raise
+        return pickle.loads(payload)
+
+    def data_directory(self, task: Task, create: bool) -> Path:
+        return self.settings.backend.data_directory(task._task.key, create)
+
+    def log_path(self, task: Task, stream: Literal["stdout", "stderr"]) -> Path:
+        paths = self.settings.backend.log_paths(task._task.key)
+        return paths.stdout if stream == "stdout" else paths.stderr
+
+    def initialise(self, depth: int, call: Callable[[], None]) -> None:
+        raise NoCacheError(
+            f"a task is constructed inside the run_task of {self._job.key.name}; construct upstream "
+            "tasks in __init__ (a pipeline of its own needs `with Cache(...)` around it)"
+        )
+
+    def wait_until_built(self, state: Any) -> None:
+        raise NoCacheError("tasks can't be constructed inside run_task")
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise NoCacheError(
+            f"run_graph, plan and clear can't be called on an upstream inside the run_task of {self._job.key.name}"
+        )
+
+    run_graph = plan = clear = clear_all = _refuse
+
+
+def run_batch(payload: bytes, channel: WorkerChannel | None = None) -> list[Outcome]:
+    """Do jobs one after the other; returns the outcomes that were not sent before.
+
+    Jobs left when the batch has used up its time are returned undone.
+    """
+    batch = read_batch(payload)
+    settings = open_order(batch.order)
+    outcomes: list[Outcome] = []
+    begun = flushed = time.monotonic()
+    for position, job in enumerate(batch.jobs):
+        if position and time.monotonic() - begun > settings.order.budget:
+            outcomes.extend(Outcome(left.key, "returned") for left in batch.jobs[position:])
+            break
+        if channel is not None:
+            channel.announce(position)
+        outcomes.append(run_job(settings, job))
+        now = time.monotonic()
+        if channel is not None and now - flushed > _FLUSH_SECONDS and position + 1 < len(batch.jobs):
+            channel.send(pickle.dumps(outcomes, pickle.HIGHEST_PROTOCOL))
+            outcomes, flushed = [], now
+    if channel is None and settings.own_process:
+        settings.end_capture()
+    return outcomes
+
+
+def run_job(settings: Settings, job: JobOrder) -> Outcome:
+    """Do one job: compute, save, and say how it ended."""
+    binding = JobBinding(settings, job)
+    clock = time.monotonic()
+    enter_scope(binding)
+    try:
+        with _kept_output(settings, job.key):
+            record = _compute_and_save(binding, job)
+        outcome = Outcome(job.key, "finished", time.monotonic() - clock, record=record)
+    except BaseException as error:  # noqa: BLE001 - SystemExit in a task is that task's failure
+        settings.backend.abandon(job.key)
+        if settings.in_runner and isinstance(error, KeyboardInterrupt):
+            raise
+        seconds = time.monotonic() - clock
+        if binding.unsound:
+            return Outcome(job.key, "damaged", seconds, damaged=tuple(dict.fromkeys(binding.unsound)))
+        outcome = Outcome(job.key, "failed", seconds, failure=describe(error))
+    finally:
+        leave_scope()
+    return outcome
+
+
+def _compute_and_save(binding: JobBinding, job: JobOrder) -> Record:
+    backend = binding.settings.backend
+    started, clock = time.time(), time.monotonic()
+    backend.begin(job.key)
+    task = binding.main_task()
+    result = task.run_task()
+    if binding.unsound:  # the task went on without an upstream's result: it must not count
+        raise MissingResultError(f"an upstream of {job.key.name} could not be read")
+    pickled = _pickle_result(result, backend.location)
+    data = backend.list_data(job.key)
+    digest = content_digest(pickled.payload)
+    seconds = time.monotonic() - clock
+    record = Record(
+        key=job.key,
+        args=job.args,
+        code=job.code,
+        code_scheme=binding.settings.order.code_scheme,
+        attributes=job.attributes_digest,
+        upstreams=upstream_records(job),
+        digest=digest,
+        version=content_version(digest, data),
+        data=data,
+        root=backend.location if pickled.names_root else None,
+        python=python_minor() if pickled.by_value else None,
+        provenance={
+            "job": job.token,
+            "seconds": seconds,
+            "started": started,
+            "host": binding.settings.order.host if binding.settings.in_runner else socket.gethostname(),
+            "pid": os.getpid(),
+            "python": platform.python_version(),
+            "taskproc": taskproc.__version__,
+        },
+    )
+    backend.save(
+        record,
+        pickled.payload,
+        type(task).task_compress_level,
+        durable=seconds > _DURABLE_SECONDS or bool(data),
+    )
+    return record
+
+
+def _pickle_result(result: Any, root: str) -> Pickled:
+    try:
+        return dumps(result, root=root)
+    except Exception as error:
+        raise UnpicklableResultError(
+            f"the result can't be pickled: {name_unpicklable(result)} ({type(error).__name__}: {error})"
+        ) from error
+
+
+@contextlib.contextmanager
+def _kept_output(settings: Settings, key: TaskKey) -> Iterator[None]:
+    """Keep what the job prints in the task's logs, by the best means there is here."""
+    if not settings.order.captured:
+        yield
+        return
+    backend = settings.backend
+    if not settings.own_process:
+        spool = backend.scratch() / f"{settings.order.run}-{key.digest}"
+        stdout, stderr = spool.with_suffix(".out"), spool.with_suffix(".err")
+        try:
+            with thread_capture(stdout, stderr):
+                yield
+        finally:
+            backend.keep_logs(key, *[path if path.exists() else None for path in (stdout, stderr)])
+        return
+    capture = settings.capture()
+    capture.start()
+    try:
+        yield
+    finally:
+        backend.keep_logs(key, *capture.finish())
+        with contextlib.suppress(OSError):
+            os.chdir(settings.order.folder)
+
+
+def run_launched(directory: str) -> int:
+    """Do the job whose orders lie in a directory; returns the exit code."""
+    folder = Path(directory)
+    outcomes = run_batch((folder / ORDERS_FILE).read_bytes())
+    aside = folder / (OUTCOME_FILE + ".part")
+    aside.write_bytes(pickle.dumps(outcomes[0], pickle.HIGHEST_PROTOCOL))
+    aside.replace(folder / OUTCOME_FILE)
+    return 0 if outcomes[0].kind == "finished" else 1
+
+
+def main(argv: Sequence[str]) -> int:
+    """`--pool SOCKET STATUS LIFELINE`, or the directory of a launched job."""
+    if argv[:1] == ["--pool"]:
+        from taskproc.engine.serve import serve
+
+        serve(*(int(number) for number in argv[1:4]))
+        return 0
+    if len(argv) != 1:
+        print("usage: python -m taskproc.engine.worker JOB_DIRECTORY", file=sys.stderr)
+        return 2
+    return run_launched(argv[0])
+
+
+if __name__ == "__main__":
+    # Under its own name, so that what a job pickles here is found again elsewhere.
+    from taskproc.engine.worker import main as _main
+
+    sys.exit(_main(sys.argv[1:]))
