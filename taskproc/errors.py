@@ -124,13 +124,16 @@ class WorkerDiedError(TaskprocError):
     """A worker process ended in the middle of its work.
 
     `returncode` is as in subprocess: -N for death by signal N.
-    `position` is the last position the work announced, or None.
+    `position` is the last position the work announced, or None. `pid` is the worker's.
     """
 
-    def __init__(self, message: str, returncode: int | None, position: int | None) -> None:
-        super().__init__(message, returncode, position)
+    def __init__(
+        self, message: str, returncode: int | None, position: int | None, pid: int | None = None
+    ) -> None:
+        super().__init__(message, returncode, position, pid)
         self.returncode = returncode
         self.position = position
+        self.pid = pid
 
     def __str__(self) -> str:
         return str(self.args[0])

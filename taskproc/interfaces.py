@@ -207,13 +207,15 @@ class ExecutorProvider(ABC):
         """Open an executor of at most `max_workers` workers.
 
         `worker_argv` is the command that starts a worker process of taskproc. With the words
-        `--pool SOCKET STATUS LIFELINE` (three inherited file descriptors) behind it, it serves:
-        each frame on the socket (`multiprocessing.connection.Connection.send_bytes`) is a
-        pickle of `(function, args, announces)`; the answer is any number of frames `M` +
-        message, then one of `R` + pickle of the result or `X` + pickle of the exception. With
-        `announces` true the function gets a `WorkerChannel` after `args`, whose announced
-        position stands in the file STATUS as 8 bytes, little endian. The worker ends when
-        the socket closes, and is killed, with its process group, when LIFELINE (a pipe) closes.
+        `--pool SOCKET STATUS LIFELINE` (three inherited file descriptors) behind it, it serves.
+        On the socket go frames: 8 bytes of length, little endian, then a body that begins with
+        a letter. To the worker: `P` + pickle of the `sys.path` to take over (no answer), `C` or
+        `W` + pickle of `(function, args, kwargs)`; with `W` the function gets a `WorkerChannel`
+        after its arguments. Back, for each `C` or `W`: any number of `M` + message, then one of
+        `R` + pickle of the result or `X` + pickle of `(exception, text of its traceback)`.
+        STATUS is a file of 16 bytes, little endian and signed: the position the work announced
+        last (-1: none), and how many works were begun. The worker ends when the socket closes,
+        and is killed, with its process group, when LIFELINE (a pipe's read end) hangs up.
         """
 
 

@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from taskproc.errors import TaskFileError
 
@@ -42,7 +42,7 @@ def canonical_name(module_name: str) -> str:
         if name != module_name:
             if module_name != MAIN and _another_is_importable(name, file):
                 name = _name_with_digits(name, file)
-            _alias(module, name)
+            _alias(module, name, _root_and_name(file)[0])
     module.__dict__[_MARK] = name
     return name
 
@@ -129,16 +129,20 @@ def main_is_loadable() -> bool:
     return _main_guarded_names() is not None
 
 
-def main_reference(qualname: str) -> str | None:
-    """The canonical module name under which a thing of `__main__` can be found again.
+def main_reference(thing: type | FunctionType) -> str | None:
+    """The canonical module name under which a class or function of `__main__` is found again.
 
     None if it travels by value: a notebook, a script without a main guard, a thing that is
-    defined below the guard.
+    defined below the guard, or that came here by value itself.
     """
     guarded = _main_guarded_names()
-    if guarded is None or "<locals>" in qualname or qualname.partition(".")[0] in guarded:
+    path = thing.__qualname__.split(".")
+    if guarded is None or path[0] in guarded:
         return None
-    return canonical_name(MAIN)
+    found: object = sys.modules.get(MAIN)
+    for part in path:
+        found = getattr(found, part, None)
+    return canonical_name(MAIN) if found is thing else None
 
 
 def _main_guarded_names() -> frozenset[str] | None:
@@ -216,10 +220,12 @@ def is_installed(file: str) -> bool:
     return any(file.startswith(folder + os.sep) for folder in folders) or "site-packages" in file
 
 
-def _alias(module: ModuleType, name: str) -> None:
+def _alias(module: ModuleType, name: str, root: str) -> None:
     """Let `import NAME` elsewhere find the running script instead of loading it twice."""
     sys.modules.setdefault(name, module)
     parent, _, child = name.rpartition(".")
+    if parent and root not in sys.path:
+        sys.path.append(root)  # as `python -m NAME` from there would have it
     package = sys.modules.get(parent)
     if package is not None and not hasattr(package, child):
         setattr(package, child, module)

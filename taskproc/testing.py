@@ -5,3 +5,118 @@ runs the whole list against it. The default plugins subclass the same suites.
 """
 
 from __future__ import annotations
+
+import dataclasses
+import pickle
+import subprocess
+from abc import ABC, abstractmethod
+from typing import Any
+
+import pytest
+
+from taskproc.components import LAUNCHER, fault_of_class
+from taskproc.interfaces import Job, Launcher, TaskKey
+
+
+def example_job(**changes: Any) -> Job:
+    """A job as a launcher is handed it, to test launchers and reporters with."""
+    job = Job(
+        key=TaskKey("taskfile.Train", "00ff" * 8),
+        task_id=int("00ff" * 8, 16),
+        args={"rate": 0.1},
+        labels=("taskfile.Train", "gpu"),
+        label="gpu",
+        root="/data/cache",
+        project="/home/someone/project",
+        directory="/data/cache/taskfile.Train/00ff/data",
+        job_directory="/data/cache/jobs/1",
+        stdout="/data/cache/jobs/1/client.out",
+        stderr="/data/cache/jobs/1/client.err",
+        name="taskfile-Train-00ff",
+    )
+    return dataclasses.replace(job, **changes)
+
+
+class LauncherContract(ABC):
+    """What every launcher keeps to, whatever it starts jobs with."""
+
+    ARGV = ("/usr/bin/python3", "-P", "-m", "taskproc.engine.worker", "/data/cache/jobs/1")
+
+    @abstractmethod
+    def make(self) -> Launcher:
+        """The launcher under test; equal options at each call."""
+
+    def test_the_registry_accepts_the_class(self) -> None:
+        launcher = self.make()
+        assert fault_of_class(LAUNCHER, type(launcher)) == ""
+        assert vars(type(launcher)).get("name") == launcher.name, "a launcher names itself"
+
+    def test_the_command_ends_in_the_words_of_the_worker_unaltered(self) -> None:
+        words = self.make().command(self.ARGV, example_job())
+        assert isinstance(words, list | tuple)
+        assert all(isinstance(word, str) for word in words)
+        assert tuple(words[-len(self.ARGV) :]) == self.ARGV
+
+    def test_the_command_leaves_its_arguments_as_they_are_and_says_the_same_again(self) -> None:
+        launcher, argv = self.make(), list(self.ARGV)
+        first = launcher.command(argv, example_job())
+        assert argv == list(self.ARGV)
+        assert list(launcher.command(argv, example_job())) == list(first)
+
+    def test_blanks_and_quotes_in_paths_stay_inside_their_words(self) -> None:
+        odd = '/data/some one\'s "cache" $HOME'
+        job = example_job(
+            root=odd,
+            project='/srv/some one\'s "project" $HOME',
+            directory=f"{odd}/data",
+            job_directory=f"{odd}/jobs/1",
+            stdout=f"{odd}/out",
+            stderr=f"{odd}/err",
+        )
+        words = self.make().command(self.ARGV, job)
+        plain = self.make().command(self.ARGV, example_job())
+        assert len(words) == len(plain), "a path has become several words, or none"
+        assert tuple(words[-len(self.ARGV) :]) == self.ARGV
+
+    def test_the_environment_maps_names_to_text(self) -> None:
+        for name, value in self.make().environment(example_job()).items():
+            assert isinstance(name, str)
+            assert name
+            assert "=" not in name
+            assert isinstance(value, str)
+
+    def test_what_it_needs_on_the_path_is_a_tuple_of_commands(self) -> None:
+        needs = self.make().needs
+        assert isinstance(needs, tuple)
+        assert all(isinstance(word, str) and word for word in needs)
+
+    def test_the_limits_are_whole_numbers(self) -> None:
+        launcher = self.make()
+        assert launcher.max_jobs is None or launcher.max_jobs >= 1
+        assert launcher.default_max_jobs >= 1
+        assert launcher.python is None or isinstance(launcher.python, str)
+
+    @pytest.mark.parametrize("returncode", [0, 1, 2, 125, 126, 127, 130, 137, 143, 255, -9, -15])
+    def test_every_exit_code_can_be_explained_or_left_unexplained(self, returncode: int) -> None:
+        for stderr in ("", "some\nlines: of a client\n"):
+            assert isinstance(self.make().explain(returncode, stderr), str)
+
+    def test_cancelling_nothing_starts_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise AssertionError("cancel([]) started a command")
+
+        monkeypatch.setattr(subprocess, "Popen", refuse)
+        self.make().cancel([])
+
+    def test_it_is_a_value(self) -> None:
+        launcher = self.make()
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            launcher.max_jobs = 7  # type: ignore[misc]
+        assert launcher == self.make()
+        assert hash(launcher) == hash(self.make())
+
+    def test_a_pickled_copy_says_the_same(self) -> None:
+        launcher = self.make()
+        copy = pickle.loads(pickle.dumps(launcher))
+        assert copy == launcher
+        assert copy.command(self.ARGV, example_job()) == launcher.command(self.ARGV, example_job())

@@ -54,6 +54,7 @@ class Dispatch:
         order_job: the order of one job; raises what can't be pickled.
         describe_job: how a job is shown to launchers and reporters.
         read_records: the records now stored under some keys.
+        keep_logs: keeps what a task whose worker died printed: from a spool, or (a number) of that pid.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Dispatch:
         order_job: Callable[[TaskKey], JobOrder],
         describe_job: Callable[[TaskKey, str], Job],
         read_records: Callable[[Collection[TaskKey]], Mapping[TaskKey, Record]],
+        keep_logs: Callable[[TaskKey, Path | int], None],
     ) -> None:
         self._executor = executor
         self._in_place = in_place
@@ -75,6 +77,7 @@ class Dispatch:
         self._order_job = order_job
         self._describe_job = describe_job
         self._read_records = read_records
+        self._keep_logs = keep_logs
         self._sizes = BatchSizes(self._max_workers)
         self._batches: set[Batch] = set()
         self._events: queue.SimpleQueue[Callable[[], list[Outcome]]] = queue.SimpleQueue()
@@ -84,7 +87,7 @@ class Dispatch:
         self._deaths: dict[TaskKey, int] = {}
         self._broken: BaseException | None = None
         self._cancelled = False
-        self._launches = Launches(self._launched_finished, self._saved)
+        self._launches = Launches(self._launched_finished, self._saved, keep_logs)
 
     def room(self, count_ready: Callable[[str], int]) -> dict[str, int]:
         """How many more jobs each lane takes, given how many are ready for it."""
@@ -221,6 +224,8 @@ class Dispatch:
         if isinstance(error, WorkerDiedError):
             position = error.position
             if position is not None and batch.keys.index(key) == position:
+                if error.pid is not None:
+                    self._keep_logs(key, error.pid)
                 return Outcome(key, "failed", seconds, failure=Failure("worker died", str(error)))
             self._deaths[key] = self._deaths.get(key, 0) + 1
             if self._deaths[key] < _MAX_UNSTARTED_DEATHS:

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from taskproc.core.records import Failure, Job, Outcome
+from taskproc.core.records import Failure, Job, Outcome, TaskKey
 from taskproc.engine.failure import last_lines, launched_failure
-from taskproc.engine.worker import ORDERS_FILE, OUTCOME_FILE
+from taskproc.engine.worker import ORDERS_FILE, OUTCOME_FILE, spool_of_launched
 from taskproc.interfaces import Launcher
 
 _POLL_SECONDS = 0.02
@@ -47,15 +47,18 @@ class Launches:
     Args:
         finished: called with each outcome, on the watching thread.
         is_saved: tells, of a job without an outcome file, whether its record is there.
+        keep_logs: keeps what a task that left no record printed, from its spool.
     """
 
     def __init__(
         self,
         finished: Callable[[Outcome], None],
         is_saved: Callable[[Job], Outcome | None],
+        keep_logs: Callable[[TaskKey, Path], None],
     ) -> None:
         self._finished = finished
         self._is_saved = is_saved
+        self._keep_logs = keep_logs
         self._clients: list[Client] = []
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -164,6 +167,7 @@ class Launches:
         seconds = time.monotonic() - client.started
         if self._cancelled:
             return Outcome(job.key, "cancelled", seconds)
+        self._keep_logs(job.key, spool_of_launched(job.job_directory))
         stderr = last_lines(Path(job.stderr))
         try:
             explanation = client.launcher.explain(returncode, stderr)

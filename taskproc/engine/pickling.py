@@ -53,7 +53,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if obj in _EXEMPT:
                 return super().reducer_override(obj)
             if obj.__module__ == MAIN:
-                name = main_reference(obj.__qualname__)
+                name = main_reference(obj)
                 if name is not None:
                     return _Reference(name, tuple(obj.__qualname__.split("."))).__reduce__()
             reduced = super().reducer_override(obj)

@@ -5,6 +5,7 @@ Decides nothing itself: freshness says what is stale, the scheduler what may sta
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -28,6 +29,7 @@ from taskproc.engine.options import RunOptions, RunSetup, check_commands, read_o
 from taskproc.engine.pickling import dumps
 from taskproc.engine.session import Cache
 from taskproc.engine.statistics import Statistics
+from taskproc.engine.worker import spool_of_worker
 from taskproc.errors import (
     DamagedEntryError,
     DamagedEntryWarning,
@@ -135,6 +137,7 @@ class Run:
         finally:
             dispatch.close()
             close()
+            self._tidy()
             self._index(flush=True)
 
     def _start(self, dispatch: Dispatch) -> None:
@@ -271,6 +274,7 @@ class Run:
             order_job=lambda key: self._order_job(payloads, key),
             describe_job=self._describe_job,
             read_records=self._cache.look_up,
+            keep_logs=self._keep_logs,
         )
 
     def _run_order(self, captured: bool) -> RunOrder:
@@ -294,6 +298,23 @@ class Run:
         node = self._nodes[key]
         code = self._now.code_of(type(node.task))
         return payloads.job(node, self._records, self._nodes, code, f"{self._id}-{self._jobs}")
+
+    def _keep_logs(self, key: TaskKey, spool: Path | int) -> None:
+        """Keep what a task printed whose worker could not: it died."""
+        if isinstance(spool, int):
+            spool = spool_of_worker(self._backend.scratch(), self._id, spool)
+        files = [Path(f"{spool}{suffix}") for suffix in (".out", ".err")]
+        with contextlib.suppress(OSError):
+            self._backend.keep_logs(
+                key, *[file if file.is_file() and file.stat().st_size else None for file in files]
+            )
+
+    def _tidy(self) -> None:
+        """Remove what workers that died left in the scratch folder."""
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(self._backend.scratch()):
+                if entry.name.startswith(self._id):
+                    os.unlink(entry.path)
 
     def _lane(self, labels: Sequence[str]) -> str:
         return next((label for label in labels if label in self._setup.launchers), EXECUTOR_LANE)

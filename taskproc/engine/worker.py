@@ -7,6 +7,7 @@ points: a worker's imports are the price of every launched job.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
@@ -40,6 +41,16 @@ ORDERS_FILE = "orders.pkl"
 OUTCOME_FILE = "outcome.pkl"
 
 
+def spool_of_worker(scratch: Path, run: str, pid: int) -> Path:
+    """Where a worker of the pool keeps a task's output while it runs (`.out` and `.err` behind it)."""
+    return scratch / f"{run}-{pid}"
+
+
+def spool_of_launched(directory: str) -> Path:
+    """The same for a launched job."""
+    return Path(directory) / "task"
+
+
 class Settings:
     """A run's order, opened in this process: paths set, files loaded, classes on demand."""
 
@@ -48,6 +59,7 @@ class Settings:
         self.backend = order.backend
         self._classes: dict[str, type[Task]] = {}
         self._capture: DescriptorCapture | None = None
+        self.spool = spool_of_worker(order.backend.scratch(), order.run, os.getpid())
         elsewhere = os.getpid() != order.pid or socket.gethostname() != order.host
         self.own_process = elsewhere and threading.current_thread() is threading.main_thread()
         self.in_runner = not elsewhere
@@ -63,8 +75,8 @@ class Settings:
     def capture(self) -> DescriptorCapture:
         """The capture of this process, which lasts from job to job."""
         if self._capture is None:
-            name = f"{self.order.run}-{os.getpid()}"
-            self._capture = DescriptorCapture(self.backend.scratch(), name)
+            self._capture = DescriptorCapture(self.spool.parent, self.spool.name)
+            atexit.register(self.end_capture)
         return self._capture
 
     def end_capture(self) -> None:
@@ -174,18 +186,23 @@ def run_batch(payload: bytes, channel: WorkerChannel | None = None) -> list[Outc
     Jobs left when the batch has used up its time are returned undone.
     """
     batch = read_batch(payload)
-    settings = open_order(batch.order)
+    return _run_jobs(open_order(batch.order), batch.jobs, channel)
+
+
+def _run_jobs(
+    settings: Settings, jobs: Sequence[JobOrder], channel: WorkerChannel | None = None
+) -> list[Outcome]:
     outcomes: list[Outcome] = []
     begun = flushed = time.monotonic()
-    for position, job in enumerate(batch.jobs):
+    for position, job in enumerate(jobs):
         if position and time.monotonic() - begun > settings.order.budget:
-            outcomes.extend(Outcome(left.key, "returned") for left in batch.jobs[position:])
+            outcomes.extend(Outcome(left.key, "returned") for left in jobs[position:])
             break
         if channel is not None:
             channel.announce(position)
         outcomes.append(run_job(settings, job))
         now = time.monotonic()
-        if channel is not None and now - flushed > _FLUSH_SECONDS and position + 1 < len(batch.jobs):
+        if channel is not None and now - flushed > _FLUSH_SECONDS and position + 1 < len(jobs):
             channel.send(pickle.dumps(outcomes, pickle.HIGHEST_PROTOCOL))
             outcomes, flushed = [], now
     if channel is None and settings.own_process:
@@ -275,8 +292,8 @@ def _kept_output(settings: Settings, key: TaskKey) -> Iterator[None]:
         return
     backend = settings.backend
     if not settings.own_process:
-        spool = backend.scratch() / f"{settings.order.run}-{key.digest}"
-        stdout, stderr = spool.with_suffix(".out"), spool.with_suffix(".err")
+        spool = settings.spool.with_name(f"{settings.order.run}-{key.digest}")
+        stdout, stderr = Path(f"{spool}.out"), Path(f"{spool}.err")
         try:
             with thread_capture(stdout, stderr):
                 yield
@@ -296,7 +313,10 @@ def _kept_output(settings: Settings, key: TaskKey) -> Iterator[None]:
 def run_launched(directory: str) -> int:
     """Do the job whose orders lie in a directory; returns the exit code."""
     folder = Path(directory)
-    outcomes = run_batch((folder / ORDERS_FILE).read_bytes())
+    batch = read_batch((folder / ORDERS_FILE).read_bytes())
+    settings = open_order(batch.order)
+    settings.spool = spool_of_launched(directory)
+    outcomes = _run_jobs(settings, batch.jobs)
     aside = folder / (OUTCOME_FILE + ".part")
     aside.write_bytes(pickle.dumps(outcomes[0], pickle.HIGHEST_PROTOCOL))
     aside.replace(folder / OUTCOME_FILE)
