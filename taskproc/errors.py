@@ -50,6 +50,10 @@ class RateLimitError(UsageError, ValueError):
     """A rate limit is not an integer of 1 or more."""
 
 
+class OptionError(UsageError, ValueError):
+    """An option of a run has a value that it can't have."""
+
+
 class PrefixError(UsageError, ValueError):
     """A prefix can't be read, or its command does not exist."""
 

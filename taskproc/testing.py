@@ -7,15 +7,22 @@ runs the whole list against it. The default plugins subclass the same suites.
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
 import subprocess
+import threading
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
-from taskproc.components import LAUNCHER, fault_of_class
-from taskproc.interfaces import Job, Launcher, TaskKey
+from taskproc.components import EXECUTOR, LAUNCHER, fault_of_class
+from taskproc.engine.dispatch import worker_command
+from taskproc.interfaces import ExecutorProvider, Job, Launcher, TaskKey
 
 
 def example_job(**changes: Any) -> Job:
@@ -120,3 +127,80 @@ class LauncherContract(ABC):
         copy = pickle.loads(pickle.dumps(launcher))
         assert copy == launcher
         assert copy.command(self.ARGV, example_job()) == launcher.command(self.ARGV, example_job())
+
+
+class ExecutorContract(ABC):
+    """What every executor provider keeps to, wherever its workers are."""
+
+    @abstractmethod
+    def make(self) -> ExecutorProvider:
+        """The provider under test; equal options at each call."""
+
+    @pytest.fixture
+    def executor(self) -> Iterator[Executor]:
+        """An executor of two workers, shut down after the test."""
+        with self.make().open(2, worker_command()) as executor:
+            yield executor
+
+    def test_the_registry_accepts_the_class(self) -> None:
+        provider = self.make()
+        assert fault_of_class(EXECUTOR, type(provider)) == ""
+        assert provider == self.make()
+
+    def test_a_result_comes_back(self, executor: Executor) -> None:
+        assert executor.submit(pow, 2, 10).result() == 1024
+
+    def test_keyword_arguments_travel(self, executor: Executor) -> None:
+        assert executor.submit(int, "ff", base=16).result() == 255
+
+    def test_a_function_without_a_name_in_any_module_travels(self, executor: Executor) -> None:
+        factor = 7
+        assert executor.submit(lambda number: factor * number, 6).result() == 42
+
+    def test_an_exception_comes_back_as_what_it_was(self, executor: Executor) -> None:
+        future = executor.submit(int, "not a number")
+        with pytest.raises(ValueError, match="not a number"):
+            future.result()
+
+    def test_the_work_after_a_failed_one_is_done(self, executor: Executor) -> None:
+        assert isinstance(executor.submit(divmod, 1, 0).exception(), ZeroDivisionError)
+        assert executor.submit(divmod, 7, 2).result() == (3, 1)
+
+    def test_many_works_are_all_done_each_with_its_own_result(self, executor: Executor) -> None:
+        futures = [executor.submit(pow, number, 2) for number in range(200)]
+        assert [future.result() for future in futures] == [number * number for number in range(200)]
+
+    def test_callbacks_hear_of_the_end(self, executor: Executor) -> None:
+        heard: SimpleQueue[Any] = SimpleQueue()
+        executor.submit(pow, 3, 2).add_done_callback(lambda future: heard.put(future.result()))
+        assert heard.get(timeout=30) == 9
+
+    def test_a_work_in_place_is_done_when_submit_returns_and_on_the_callers_thread(
+        self, executor: Executor
+    ) -> None:
+        future = executor.submit(threading.get_ident)
+        if self.make().in_place:
+            assert future.done()
+            assert future.result() == threading.get_ident()
+        else:
+            # In another process the number may be the same by chance, but not the pair.
+            other = executor.submit(lambda: (os.getpid(), threading.get_ident())).result()
+            assert other != (os.getpid(), threading.get_ident())
+
+    def test_shutdown_waits_for_what_was_submitted(self) -> None:
+        executor = self.make().open(2, worker_command())
+        futures = [executor.submit(time.sleep, 0.02) for _ in range(6)]
+        executor.shutdown(wait=True)
+        assert all(future.done() and future.exception() is None for future in futures)
+
+    def test_nothing_is_taken_after_shutdown(self) -> None:
+        executor = self.make().open(1, worker_command())
+        executor.shutdown()
+        executor.shutdown()  # a second one is harmless
+        with pytest.raises(RuntimeError):
+            executor.submit(pow, 1, 1)
+
+    def test_two_executors_of_one_provider_are_apart(self, executor: Executor) -> None:
+        with self.make().open(1, worker_command()) as other:
+            assert other.submit(pow, 2, 3).result() == 8
+        assert executor.submit(pow, 2, 4).result() == 16

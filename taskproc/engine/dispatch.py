@@ -147,6 +147,12 @@ class Dispatch:
                 kill()
         self._launches.cancel()
 
+    @property
+    def ending(self) -> bool:
+        """Whether jobs are under way that `cancel` ends, so that their outcomes will come."""
+        killable = any(hasattr(batch.future, "kill") for batch in self._batches)
+        return killable or any(self._launched.values())
+
     def close(self) -> None:
         """Stop watching; nothing is under way by then."""
         self._launches.close()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from taskproc.core.schedule import check_rate_limits
-from taskproc.errors import PrefixError, UnknownLabelWarning, UsageError
+from taskproc.errors import OptionError, PrefixError, UnknownLabelWarning, UsageError
 from taskproc.interfaces import ExecutorProvider, Launcher, Reporter
 from taskproc.registry import Registry
 
@@ -62,10 +62,10 @@ def read_options(options: RunOptions, registry: Registry) -> RunSetup:
     rate_limits = dict(options.rate_limits or {})
     check_rate_limits(rate_limits)
     if options.on_error not in ("stop", "continue"):
-        raise _value_error(f"on_error is {options.on_error!r}; it must be 'stop' or 'continue'")
+        raise OptionError(f"on_error is {options.on_error!r}; it must be 'stop' or 'continue'")
     workers: Any = options.max_workers
     if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
-        raise _value_error(f"max_workers is {workers!r}; it must be an integer of 1 or more")
+        raise OptionError(f"max_workers is {workers!r}; it must be an integer of 1 or more")
     reporters = [
         registry.reporter(reporter) if isinstance(reporter, str) else reporter
         for reporter in (options.reporters or ())
@@ -152,11 +152,3 @@ def warn_unknown_labels(setup: RunSetup, known: Iterable[str]) -> None:
                     UnknownLabelWarning,
                     stacklevel=2,
                 )
-
-
-class _OptionError(UsageError, ValueError):
-    """A value among the options of a run is wrong."""
-
-
-def _value_error(message: str) -> UsageError:
-    return _OptionError(message)

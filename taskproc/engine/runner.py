@@ -214,7 +214,7 @@ class Run:
     def _drain(self, dispatch: Dispatch) -> None:
         """After a cancellation: hear of every job that was under way, within a few seconds."""
         deadline = time.monotonic() + 3.0
-        while self._scheduler.running and time.monotonic() < deadline:
+        while dispatch.ending and time.monotonic() < deadline:
             for outcome in dispatch.wait(0.1):
                 self._take(outcome, dispatch)
 
