@@ -67,6 +67,8 @@ class Scheduler:
         )
         self._ready_in_lane: dict[str, int] = {}
         self._reopened: dict[TaskKey, int] = {}
+        # Who has which upstream, over all tasks known here; made when first a task is reopened.
+        self._relying: dict[TaskKey, list[TaskKey]] | None = None
         self.stopped = False
         order = list(stale)
         for key in order:
@@ -104,6 +106,8 @@ class Scheduler:
         for (lane, limited), queue in list(self._ready.items()):
             while queue and left.get(lane, 0) > 0 and all(self._free[label] > 0 for label in limited):
                 key = queue.popleft()
+                if self._status[key] != "ready":
+                    continue  # it went back to waiting when an upstream was reopened
                 self._ready_in_lane[lane] -= 1
                 left[lane] -= 1
                 for label in limited:
@@ -132,7 +136,7 @@ class Scheduler:
     def returned(self, key: TaskKey) -> None:
         """A running task was handed back before it began: it is ready again."""
         self._release_labels(key)
-        self._make_ready(key)
+        self._requeue(key)
 
     def postponed(self, key: TaskKey) -> None:
         """Another runner holds this running task: it waits until `returned` or `succeeded`."""
@@ -140,7 +144,7 @@ class Scheduler:
 
     def retry(self, key: TaskKey) -> None:
         """A postponed task may be tried again."""
-        self._make_ready(key)
+        self._requeue(key)
 
     def damaged(self, asker: TaskKey | None, keys: Collection[TaskKey]) -> TaskKey | None:
         """Stored results were found damaged: they are computed anew and `asker` waits for them.
@@ -153,18 +157,44 @@ class Scheduler:
                 return key
         for key in keys:
             if self._status.get(key) in (None, "done"):
-                self._reopened[key] = self._reopened.get(key, 0) + 1
-                self._set(key, "waiting")
-                unfinished = [up for up in set(self._upstreams_of(key)) if self._is_unfinished(up)]
-                self._wait_for(key, unfinished)
+                self._reopen(key)
         if asker is not None:
-            self._leave(asker, "waiting")
-            self._wait_for(asker, [key for key in keys if self._is_unfinished(key)])
+            self._release_labels(asker)
+            self._requeue(asker)
         return None
 
     def stop(self) -> None:
         """Start nothing any more."""
         self.stopped = True
+
+    def _reopen(self, key: TaskKey) -> None:
+        """Put a task that was done back to its start; those that relied on it wait again."""
+        self._reopened[key] = self._reopened.get(key, 0) + 1
+        if self._relying is None:
+            self._relying = {}
+            for downstream in self._status:
+                self._note_relying(downstream)
+        elif key not in self._status:
+            self._note_relying(key)
+        for downstream in self._relying.get(key, ()):
+            status = self._status[downstream]
+            if status in ("waiting", "ready"):
+                if status == "ready":
+                    self._set(downstream, "waiting")
+                    self._ready_in_lane[self._lane_of(downstream)] -= 1
+                self._missing[downstream] += 1
+                self._downstreams.setdefault(key, []).append(downstream)
+        self._requeue(key)
+
+    def _note_relying(self, key: TaskKey) -> None:
+        for upstream in set(self._upstreams_of(key)):
+            if self._relying is not None:
+                self._relying.setdefault(upstream, []).append(key)
+
+    def _requeue(self, key: TaskKey) -> None:
+        """A task is ready, or waits for whatever upstream is not done (any more)."""
+        self._set(key, "waiting")
+        self._wait_for(key, [up for up in set(self._upstreams_of(key)) if self._is_unfinished(up)])
 
     def _is_unfinished(self, key: TaskKey) -> bool:
         return self._status.get(key) not in (None, "done")

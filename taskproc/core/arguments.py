@@ -1,0 +1,148 @@
+"""Decide the JSON form of a task's arguments, and so which tasks are one and the same.
+
+Arguments that are equal in value and in type give equal JSON, in every process and on every
+supported Python; others do not. Knows nothing of tasks but that they are Encodable.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import types
+from collections.abc import Callable
+from pathlib import PosixPath, PurePosixPath
+from types import FunctionType
+from typing import Any
+
+from taskproc.core.binder import Binder, default_factories
+from taskproc.core.canonical import canonical, digest
+from taskproc.core.encodings import MAX_DEPTH, Encodable, encoding_for, has_future_methods
+from taskproc.core.plain_encodings import LARGE, Encoding
+from taskproc.core.records import JSON
+from taskproc.errors import ArgumentError
+
+__all__ = ["Binder", "Encodable", "Encoder", "canonical", "default_factories", "digest", "fresh"]
+
+_IMMUTABLE = frozenset(
+    {
+        type(None), bool, int, float, complex, str, bytes, range, type(...), type, FunctionType,
+        types.BuiltinFunctionType, types.ModuleType, PosixPath, PurePosixPath,
+        datetime.date, datetime.timedelta,
+    }
+)  # fmt: skip
+
+
+class Encoder:
+    """Turns values into JSON that keeps their types.
+
+    Args:
+        code_of: gives the JSON form of a function that has no name to find it by (a lambda, a
+            closure); None: such functions are refused.
+
+    Attributes:
+        where: what is being encoded, for error messages.
+    """
+
+    __slots__ = ("_depth", "_encodings", "code_of", "where")
+
+    def __init__(self, code_of: Callable[[FunctionType], JSON] | None = None) -> None:
+        self.code_of = code_of
+        self.where = "value"
+        self._depth = 0
+        self._encodings: dict[type, Encoding] = {}
+
+    def encode(self, value: Any, where: str | None = None) -> JSON:
+        """The JSON form of a value.
+
+        Args:
+            value: anything that `Encoder` knows, down to its last part.
+            where: what the value is, for error messages ("Choose(n=...)"); None: `self.where`.
+
+        Raises:
+            ArgumentError: the value, or a part of it, can't be part of a key.
+        """
+        kind = type(value)
+        if kind is int:
+            if -LARGE < value < LARGE:
+                return value
+        elif kind is str:
+            if value.isascii():
+                return value
+        elif value is None or kind is bool or (kind is float and value - value == 0.0):
+            return value
+        encoding = self._encodings.get(kind)
+        if encoding is None:
+            encoding = self._encodings[kind] = encoding_for(kind)
+        return encoding(self._inside(self.where if where is None else where), value)
+
+    def _inside(self, where: str) -> Encoder:
+        """This encoder, one level further in."""
+        if self._depth >= MAX_DEPTH:
+            raise ArgumentError(
+                f"{where[:200]}...: nested more than {MAX_DEPTH} deep, or contains itself, so it can't be "
+                "part of a task's key; flatten it, or pass it as the output of a task"
+            )
+        inner = object.__new__(Encoder)
+        inner.code_of = self.code_of
+        inner.where = where
+        inner._depth = self._depth + 1
+        inner._encodings = self._encodings
+        return inner
+
+
+def fresh(value: Any) -> Any:
+    """A copy that shares nothing mutable with `value`; what is immutable is returned itself.
+
+    Futures, functions, classes and modules are kept as they are, wherever they stand; a
+    FutureList or FutureDict is copied as the container it is.
+
+    Raises:
+        ArgumentError: an object in it can't be copied.
+    """
+    if type(value) in _IMMUTABLE:
+        return value
+    return _copied(value, {})
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    kind = type(value)
+    if kind in _IMMUTABLE:
+        return value
+    # The memo keeps what is one object in the arguments one object in the copy.
+    if id(value) in memo:
+        return memo[id(value)]
+    copied: Any
+    if issubclass(kind, Encodable) and issubclass(kind, list | dict):
+        make: Any = kind
+        copied = memo[id(value)] = make.__new__(make)
+        _fill(copied, value, memo)
+    elif isinstance(value, Encodable | type | types.ModuleType) or has_future_methods(kind):
+        copied = value
+    elif kind is list or kind is dict:
+        copied = memo[id(value)] = kind()
+        _fill(copied, value, memo)
+    elif kind is tuple or kind is set or kind is frozenset:
+        copied = kind(_copied(item, memo) for item in value)
+    else:
+        try:
+            copied = copy.deepcopy(value, memo)
+        except Exception as error:
+            raise ArgumentError(
+                f"an object of class {kind.__module__}.{kind.__qualname__} can't be copied ({error}), and "
+                "arguments are copied so that nobody changes them later; give the class a `__deepcopy__`, "
+                "or pass the object as the output of a task"
+            ) from error
+    memo[id(value)] = copied
+    return copied
+
+
+def _fill(new: Any, value: Any, memo: dict[int, Any]) -> None:
+    if isinstance(value, list):
+        # Long lists of plain items are common, and need no look at each.
+        new.extend(value if _IMMUTABLE.issuperset(map(type, value)) else [_copied(i, memo) for i in value])
+    else:
+        for key, item in value.items():
+            new[_copied(key, memo)] = _copied(item, memo)
+    # What a user's subclass of ours keeps beside its members.
+    for name, item in getattr(value, "__dict__", {}).items():
+        setattr(new, name, _copied(item, memo))

@@ -1,0 +1,236 @@
+"""Decide, class by class, the JSON form of a value that may stand in a task's arguments.
+
+Every form but JSON's own is an object whose first key begins and ends with two underscores.
+Knows nothing of tasks. Imports none of the libraries whose values it knows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from taskproc.core.arrays import numpy_encoding
+from taskproc.core.names import class_name, found_name
+from taskproc.core.plain_encodings import BUILTIN, STANDARD, Encoding, lost_attributes, unsupported
+from taskproc.core.records import JSON
+from taskproc.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from taskproc.core.arguments import Encoder
+
+MAX_DEPTH = 100
+"""How deep containers may stand in each other; well below what Python's stack can take."""
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: set for every class made by a class statement
+
+
+class Encodable:
+    """Base of what knows its own JSON form: tasks and our other Futures."""
+
+    __slots__ = ()
+
+    def encode_with(self, encoder: Encoder) -> JSON:
+        """The JSON form, taken as it is. `encoder` encodes what it holds; `encoder.where` names it."""
+        raise NotImplementedError
+
+
+def encoding_for(kind: type) -> Encoding:
+    """How values of exactly this class are encoded. Depends on nothing but the class."""
+    if (exact := _EXACT.get(kind)) is not None:
+        return exact
+    if issubclass(kind, Encodable):
+        return _encode_with_itself
+    if hasattr(kind, "__task_args__"):
+        return _encode_own_way
+    if has_future_methods(kind):
+        return _encode_foreign_future
+    if issubclass(kind, enum.Enum):
+        return _encode_enum
+    if issubclass(kind, type):
+        return _encode_class
+    if (known := STANDARD.get(class_name(kind))) is not None:
+        return known
+    if field_names(kind) is not None:
+        return _encode_fields
+    return numpy_encoding(kind) or _subclass_encoding(kind) or _encode_by_name
+
+
+def has_future_methods(kind: type) -> bool:
+    """Whether a class has the three methods of a Future."""
+    return (
+        callable(getattr(kind, "get_result", None))
+        and callable(getattr(kind, "to_json", None))
+        and callable(getattr(kind, "get_upstreams", None))
+    )
+
+
+def field_names(kind: type) -> tuple[str, ...] | None:
+    """The fields of a dataclass, an attrs class or a pydantic model, else None."""
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    attributes = getattr(kind, "__attrs_attrs__", None)
+    if isinstance(attributes, tuple):
+        return tuple(attribute.name for attribute in attributes)
+    fields = getattr(kind, "model_fields", None)
+    if isinstance(fields, Mapping) and hasattr(kind, "__pydantic_validator__"):
+        return tuple(fields)
+    return None
+
+
+def _encode_with_itself(encoder: Encoder, value: Encodable) -> JSON:
+    return value.encode_with(encoder)
+
+
+def _encode_enum(encoder: Encoder, value: enum.Enum) -> JSON:
+    # Combined flags have no name of their own in every version of Python.
+    if isinstance(value, enum.Flag):
+        return {"__enum__": class_name(type(value)), "value": encoder.encode(value.value)}
+    return {"__enum__": class_name(type(value)), "name": value.name}
+
+
+def _encode_class(encoder: Encoder, value: type) -> JSON:
+    name = found_name(value)
+    # A Task class is known by its task name, wherever it was made.
+    if name is None and not issubclass(value, Encodable):
+        raise ArgumentError(
+            f"{encoder.where}: the class {class_name(value)} can't be found under that name, so another "
+            "process could not tell which one is meant; define it at the top level of a module"
+        )
+    return {"__class__": name or class_name(value)}
+
+
+def _encode_function(encoder: Encoder, value: types.FunctionType) -> JSON:
+    name = found_name(value)
+    if name is not None:
+        return {"__function__": name}
+    if encoder.code_of is None:
+        raise ArgumentError(
+            f"{encoder.where}: the function {value.__module__}.{value.__qualname__} has no name to find it "
+            "by; define it at the top level of a module"
+        )
+    return {"__code__": encoder.code_of(value)}
+
+
+def _encode_by_name(encoder: Encoder, value: Any) -> JSON:
+    """The last resort: an attribute of its own that tells, or a place to find it at."""
+    if hasattr(value, "__task_args__"):
+        return _encode_own_way(encoder, value)
+    name = found_name(value)
+    if name is None:
+        raise unsupported(encoder, value)
+    return {"__function__": name}
+
+
+def _encode_own_way(encoder: Encoder, value: Any) -> JSON:
+    told = value.__task_args__
+    where = f"{encoder.where}.__task_args__"
+    return {
+        "__object__": class_name(type(value)),
+        "args": encoder.encode(told() if callable(told) else told, where),
+    }
+
+
+def _encode_foreign_future(encoder: Encoder, value: Any) -> JSON:
+    name = class_name(type(value))
+    return {"__future__": name, "json": encoder.encode(value.to_json(), f"{encoder.where}.to_json()")}
+
+
+def _encode_fields(encoder: Encoder, value: Any) -> JSON:
+    kind = type(value)
+    names = field_names(kind) or ()
+    if not {"__dataclass_fields__", "__attrs_attrs__", "__pydantic_validator__"} & vars(kind).keys():
+        _refuse_more_than(encoder, value, names)
+    where = encoder.where
+    encoded = {
+        "__object__": class_name(kind),
+        "fields": {
+            name: encoder.encode(getattr(value, name), f"{where}.{name}")
+            for name in names
+            if hasattr(value, name)
+        },
+    }
+    if extra := getattr(value, "__pydantic_extra__", None):
+        encoded["extra"] = encoder.encode(extra)
+    if (base := _builtin_base(kind)) is not None:
+        encoded["value"] = encoder.encode(_PLAIN_VALUE[base](value))
+    return encoded
+
+
+def _refuse_more_than(encoder: Encoder, value: Any, names: tuple[str, ...]) -> None:
+    more = getattr(value, "__dict__", {}).keys() - set(names)
+    if more:
+        raise unsupported(
+            encoder,
+            value,
+            f"its attribute {min(more)!r} is not a field, and would be lost",
+            "decorate the class itself (@dataclass), or give it a `__task_args__`",
+        )
+
+
+def _subclass_encoding(kind: type) -> Encoding | None:
+    """A class derived from a built-in one: that one's value, and the name of the class."""
+    base = _builtin_base(kind)
+    date = next((name for name in map(class_name, kind.__mro__) if name in _DATES), None)
+    if base is None and date is None:
+        return None
+    # A class written in C may hold what can't be seen from here.
+    known = (base, object)
+    if any(
+        not (parent in known or parent.__flags__ & _HEAP_TYPE or class_name(parent) in _DATES)
+        for parent in kind.__mro__
+    ):
+        return None
+    fields = getattr(kind, "_fields", None)
+    if base is tuple and isinstance(fields, tuple):
+        return _encode_namedtuple
+
+    def encode(encoder: Encoder, value: Any) -> JSON:
+        if lost_attributes(value):
+            raise unsupported(encoder, value, "its attributes would be lost")
+        if base is not None:
+            plain = encoder.encode(_PLAIN_VALUE[base](value))
+        else:
+            plain = STANDARD[str(date)](encoder, value)
+        return {"__subclass__": class_name(kind), "value": plain}
+
+    return encode
+
+
+def _encode_namedtuple(encoder: Encoder, value: Any) -> JSON:
+    if lost_attributes(value):
+        raise unsupported(encoder, value, "its attributes would be lost")
+    where = encoder.where
+    items = zip(value._fields, tuple.__iter__(value), strict=True)
+    fields = {name: encoder.encode(item, f"{where}.{name}") for name, item in items}
+    return {"__object__": class_name(type(value)), "fields": fields}
+
+
+def _builtin_base(kind: type) -> type | None:
+    return next((base for base in kind.__mro__ if base in _PLAIN_VALUE), None)
+
+
+_PLAIN_VALUE: Mapping[type, Callable[[Any], Any]] = {
+    int: int.__int__,
+    float: float.__pos__,
+    complex: complex.__pos__,
+    str: str.__str__,
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    bytearray: lambda value: bytearray.__getitem__(value, slice(None)),
+    tuple: lambda value: tuple.__getitem__(value, slice(None)),
+    list: lambda value: list.__getitem__(value, slice(None)),
+    dict: lambda value: dict(dict.items(value)),
+    set: lambda value: set(set.__iter__(value)),
+    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
+}
+
+_EXACT: Mapping[type, Encoding] = {
+    **BUILTIN,
+    type: _encode_class,
+    types.FunctionType: _encode_function,
+    types.BuiltinFunctionType: _encode_by_name,
+}
+
+_DATES = ("datetime:datetime", "datetime:date", "datetime:time", "datetime:timedelta")

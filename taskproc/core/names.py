@@ -1,0 +1,50 @@
+"""Decide what a class or function is called, so that another process finds the same one.
+
+Knows nothing of how names are used. Reads `sys.modules`, imports nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from taskproc.modules import canonical_name
+
+
+def class_name(kind: type) -> str:
+    """`module:Qualname` of a class, the same however its module came to run."""
+    return f"{_public_module(kind, str(kind.__module__), kind.__qualname__)}:{kind.__qualname__}"
+
+
+def found_name(thing: Any) -> str | None:
+    """`module:qualname` of something that stands under that very name, else None.
+
+    A lambda, a function made in a function and a class that was since replaced have none.
+    """
+    qualname = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
+    if not isinstance(qualname, str):
+        return None
+    owner = getattr(thing, "__objclass__", type(thing))
+    for module in (getattr(thing, "__module__", None), getattr(owner, "__module__", None)):
+        if isinstance(module, str) and _look_up(module, qualname) is thing:
+            return f"{_public_module(thing, module, qualname)}:{qualname}"
+    return None
+
+
+def _look_up(module: str, qualname: str) -> Any:
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def _public_module(thing: Any, module: str, qualname: str) -> str:
+    """The canonical module; of the standard library, its public parent where that has the thing too.
+
+    Python moves such things about between its versions (`pathlib._local` in 3.13).
+    """
+    if "._" in module and module.partition(".")[0] in sys.stdlib_module_names:
+        parent = module.partition("._")[0]
+        if _look_up(parent, qualname) is thing:
+            return parent
+    return canonical_name(module)

@@ -1,0 +1,399 @@
+"""Decide which part of a piece of source code counts: its normal form.
+
+Two pieces of code have one normal form if they differ in nothing but comments, docstrings,
+layout and the annotations of functions. The form is ours and the same on every supported
+Python. Beside it stand the names that the code takes from outside itself. Knows nothing of
+files or modules, and walks with a stack of its own, so that depth costs no recursion.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+ScopeKind: TypeAlias = Literal["root", "function", "class", "comprehension"]
+
+
+class Reference(NamedTuple):
+    """A name that code takes from outside itself, with the attributes read from it.
+
+    `path` is `("helpers", "f")` for `helpers.f`. If the code imports it itself, `module` and
+    `level` are those of its import statement, and `path` begins inside that module.
+    """
+
+    path: tuple[str, ...]
+    module: str | None = None
+    level: int = 0
+
+
+class NormalForm(NamedTuple):
+    """What counts of a piece of code: the digest of its normal form, and what it names."""
+
+    digest: str
+    references: tuple[Reference, ...]
+
+
+def normal_form(nodes: Sequence[ast.AST], unread: Collection[str] = ()) -> NormalForm:
+    """The normal form of some statements (or one lambda) of a module.
+
+    Args:
+        nodes: the syntax trees, in order.
+        unread: names whose assignment in the body of a class given in `nodes` does not count.
+    """
+    walker = _Walker(frozenset(unread))
+    walker.walk(nodes)
+    return NormalForm(text_digest("".join(walker.text)), walker.references())
+
+
+def text_digest(text: str) -> str:
+    """32 hex digits of blake2b over a text."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def constant_text(value: Any) -> str:
+    """A constant of the language with its type, written alike by every Python."""
+    kind = type(value)
+    if kind is int:
+        return f"int {value:x}"  # Python refuses to write a very long integer in decimal
+    if kind is tuple:
+        return f"tuple({' '.join(map(constant_text, value))})"
+    if kind is frozenset:
+        return f"frozenset({' '.join(sorted(map(constant_text, value)))})"
+    return f"{kind.__name__} {ascii(value)}"  # ascii: what repr calls printable depends on the version
+
+
+class _Scope:
+    """The names of one function, class body or comprehension."""
+
+    __slots__ = ("bound", "from_outside", "imports", "kind", "loads", "parent")
+
+    def __init__(self, kind: ScopeKind, parent: _Scope | None) -> None:
+        self.kind = kind
+        self.parent = parent
+        self.bound: set[str] = set()
+        self.from_outside: set[str] = set()
+        self.imports: dict[str, Reference] = {}
+        self.loads: dict[tuple[str, ...], None] = {}
+
+
+class _Enter(NamedTuple):
+    """On the stack: from here on names belong to this scope."""
+
+    scope: _Scope
+
+
+class _Bind(NamedTuple):
+    """On the stack: the name is bound here, after what stood before it was read."""
+
+    name: str
+
+
+# What says nothing of what the code does, or differs between versions of Python.
+_SKIPPED_FIELDS = frozenset({"ctx", "type_comment", "kind", "type_params", "type_ignores", "simple"})
+
+
+class _Walker:
+    """One walk; every visitor gives the items that stand in for its node, to be walked in turn."""
+
+    def __init__(self, unread: frozenset[str]) -> None:
+        self.text: list[str] = []
+        self._root = self._scope = _Scope("root", None)
+        self._scopes = [self._root]
+        self._found: dict[Reference, None] = {}
+        self._unread = unread
+
+    def walk(self, nodes: Sequence[ast.AST]) -> None:
+        stack: list[Any] = list(reversed(nodes))
+        emit = self.text.append
+        while stack:
+            item = stack.pop()
+            kind = type(item)
+            if kind is str:
+                emit(item)
+            elif kind is _Enter:
+                self._scope = item.scope
+            elif kind is _Bind:
+                self._scope.bound.add(item.name)
+            else:
+                visit = _VISITORS.get(kind)
+                items = _generic(item) if visit is None else visit(self, item)
+                stack.extend(reversed(items))
+
+    def references(self) -> tuple[Reference, ...]:
+        """What the walked code names and does not bind itself."""
+        for scope in self._scopes:
+            for path in scope.loads:
+                reference = _resolve(scope, path)
+                if reference is not None:
+                    self._found[reference] = None
+        return tuple(self._found)
+
+    def _open(self, kind: ScopeKind) -> _Scope:
+        scope = _Scope(kind, self._scope)
+        self._scopes.append(scope)
+        return scope
+
+    def _load(self, path: tuple[str, ...]) -> None:
+        # The body of a class runs from top to bottom: a name not yet bound comes from outside.
+        scope = self._scope
+        if scope.kind != "class" or path[0] not in scope.bound or path[0] in scope.imports:
+            scope.loads[path] = None
+
+    def name(self, node: ast.Name) -> list[Any]:
+        if isinstance(node.ctx, ast.Load):
+            self._load((node.id,))
+        else:
+            self._scope.bound.add(node.id)
+        return [f"({node.id})"]
+
+    def attribute(self, node: ast.Attribute) -> list[Any]:
+        names = [node.attr]
+        value = node.value
+        while isinstance(value, ast.Attribute):
+            names.append(value.attr)
+            value = value.value
+        if isinstance(value, ast.Name):
+            path = (value.id, *reversed(names))
+            self._load(path)
+            return [f"({'.'.join(path)})"]
+        return ["(Attribute", value, *(f".{name}" for name in reversed(names)), ")"]
+
+    def constant(self, node: ast.Constant) -> list[Any]:
+        return [f"({constant_text(node.value)})"]
+
+    def expression(self, node: ast.Expr) -> list[Any]:
+        # A constant by itself does nothing: docstrings, and strings that stand as comments.
+        return [] if isinstance(node.value, ast.Constant) else ["(Expr", node.value, ")"]
+
+    def nothing(self, node: ast.AST) -> list[Any]:
+        return []
+
+    def joined(self, node: ast.JoinedStr) -> list[Any]:
+        """An f-string; Python 3.12 and 3.11 cut its constant text in different places."""
+        pieces: list[Any] = []
+        pending = ""
+        for piece in _flat_pieces(node):
+            if isinstance(piece, str):
+                pending += piece
+                continue
+            pieces += [f"({constant_text(pending)})" if pending else "", piece]
+            pending = ""
+        if not pieces:
+            return [f"({constant_text(pending)})"]
+        return ["(JoinedStr", *pieces, f"({constant_text(pending)})" if pending else "", ")"]
+
+    def formatted(self, node: ast.FormattedValue) -> list[Any]:
+        spec = node.format_spec
+        if isinstance(spec, ast.JoinedStr) and not any(_flat_pieces(spec)):
+            spec = None
+        return [f"(FormattedValue {node.conversion}", node.value, *([":", spec] if spec else []), ")"]
+
+    def assign(self, node: ast.Assign) -> list[Any]:
+        if self._is_unread(node.targets):
+            return []
+        return ["(Assign", node.value, *(part for target in node.targets for part in ("=", target)), ")"]
+
+    def annotated(self, node: ast.AnnAssign) -> list[Any]:
+        """A field of a class, whose annotation counts, or a variable, whose does not."""
+        if self._is_unread([node.target]):
+            return []
+        value = [node.value] if node.value is not None else []
+        if self._scope.kind == "class":
+            return ["(AnnAssign", *value, ":", node.annotation, "=", node.target, ")"]
+        if value:
+            return ["(Assign", *value, "=", node.target, ")"]
+        if isinstance(node.target, ast.Name) and self._scope.kind == "function":
+            self._scope.bound.add(node.target.id)
+        return []
+
+    def _is_unread(self, targets: Sequence[ast.expr]) -> bool:
+        return (
+            self._scope.kind == "class"
+            and self._scope.parent is self._root
+            and all(isinstance(target, ast.Name) and target.id in self._unread for target in targets)
+        )
+
+    def augmented(self, node: ast.AugAssign) -> list[Any]:
+        if isinstance(node.target, ast.Name):
+            self._load((node.target.id,))
+        return ["(AugAssign", node.op, node.value, "=", node.target, ")"]
+
+    def walrus(self, node: ast.NamedExpr) -> list[Any]:
+        scope = self._scope
+        while scope.kind == "comprehension" and scope.parent is not None:
+            scope = scope.parent
+        scope.bound.add(node.target.id)
+        return [f"(NamedExpr {node.target.id}", node.value, ")"]
+
+    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[Any]:
+        scope = self._open("function")
+        outside, inside = _parameters(node.args)
+        scope.bound.update(inside)
+        head = f"({type(node).__name__} {node.name}"
+        return [
+            head, "@", *node.decorator_list, "(", *outside, ")", _Bind(node.name),
+            _Enter(scope), *node.body, _Enter(self._scope), ")",
+        ]  # fmt: skip
+
+    def anonymous(self, node: ast.Lambda) -> list[Any]:
+        scope = self._open("function")
+        outside, inside = _parameters(node.args)
+        scope.bound.update(inside)
+        return ["(Lambda(", *outside, ")", _Enter(scope), node.body, _Enter(self._scope), ")"]
+
+    def class_(self, node: ast.ClassDef) -> list[Any]:
+        scope = self._open("class")
+        return [
+            f"(ClassDef {node.name}@", *node.decorator_list, "(", *node.bases, *node.keywords, ")",
+            _Enter(scope), *node.body, _Enter(self._scope), _Bind(node.name), ")",
+        ]  # fmt: skip
+
+    def comprehension(self, node: Any) -> list[Any]:
+        """The first iterable is read outside of the comprehension, all else inside."""
+        scope = self._open("comprehension")
+        first, *others = node.generators
+        items: list[Any] = [f"({type(node).__name__}", first.iter, _Enter(scope), *_clause(first)]
+        for clause in others:
+            items += [clause.iter, *_clause(clause)]
+        made = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+        return [*items, *made, _Enter(self._scope), ")"]
+
+    def import_(self, node: ast.Import) -> list[Any]:
+        for alias in node.names:
+            top = alias.name.partition(".")[0]
+            if alias.asname is None:
+                self._bind_import(top, Reference((), top))
+            else:
+                self._bind_import(alias.asname, Reference((), alias.name))
+        return [f"(Import {' '.join(f'{alias.name} {alias.asname}' for alias in node.names)})"]
+
+    def import_from(self, node: ast.ImportFrom) -> list[Any]:
+        module = node.module or ""
+        for alias in node.names:
+            reference = Reference((alias.name,), module, node.level)
+            self._bind_import(alias.asname or alias.name, reference)
+            if self._scope.kind != "root":
+                self._found[reference] = None
+        names = " ".join(f"{alias.name} {alias.asname}" for alias in node.names)
+        return [f"(ImportFrom {'.' * node.level}{module} {names})"]
+
+    def _bind_import(self, name: str, reference: Reference) -> None:
+        self._scope.bound.add(name)
+        self._scope.imports[name] = reference
+
+    def global_(self, node: ast.Global) -> list[Any]:
+        self._scope.from_outside.update(node.names)
+        return [f"(Global {' '.join(node.names)})"]
+
+    def handler(self, node: ast.ExceptHandler) -> list[Any]:
+        return self._named(node, node.name)
+
+    def capture(self, node: ast.MatchAs | ast.MatchStar) -> list[Any]:
+        return self._named(node, node.name)
+
+    def mapping(self, node: ast.MatchMapping) -> list[Any]:
+        return self._named(node, node.rest)
+
+    def _named(self, node: ast.AST, name: str | None) -> list[Any]:
+        if name is not None:
+            self._scope.bound.add(name)
+        return _generic(node)
+
+
+def _resolve(scope: _Scope, path: tuple[str, ...]) -> Reference | None:
+    """Where a name comes from: None if the code binds it itself."""
+    name = path[0]
+    inner: _Scope | None = scope
+    while inner is not None and inner.kind != "root":
+        if name in inner.from_outside:
+            break
+        if name in inner.imports and (inner is scope or inner.kind != "class"):
+            imported = inner.imports[name]
+            return Reference(imported.path + path[1:], imported.module, imported.level)
+        # What a class body binds is not seen from its methods; its own loads were sifted before.
+        if name in inner.bound and inner.kind != "class":
+            return None
+        inner = inner.parent
+    return Reference(path)
+
+
+def _generic(node: ast.AST) -> list[Any]:
+    """Class and fields of a node; what is empty does not count, nor what a newer Python added."""
+    items: list[Any] = [f"({type(node).__name__}"]
+    for field in node._fields:
+        value = getattr(node, field, None)
+        if field in _SKIPPED_FIELDS or value is None or value == []:
+            continue
+        items.append(f" {field}=")
+        if isinstance(value, list):
+            items.append("[")
+            items += [_item(part) for part in value]
+            items.append("]")
+        else:
+            items.append(_item(value))
+    items.append(")")
+    return items
+
+
+def _item(value: Any) -> Any:
+    return value if isinstance(value, ast.AST) else f"({constant_text(value)})"
+
+
+def _flat_pieces(node: ast.JoinedStr) -> list[str | ast.AST]:
+    pieces: list[str | ast.AST] = []
+    stack: list[ast.AST] = [node]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, ast.JoinedStr):
+            stack.extend(reversed(part.values))
+        elif isinstance(part, ast.Constant):
+            pieces.append(str(part.value))
+        else:
+            pieces.append(part)
+    return pieces
+
+
+def _parameters(args: ast.arguments) -> tuple[list[Any], list[str]]:
+    """What of a parameter list is read outside of the function, and the names it binds inside."""
+    positional = [arg.arg for arg in args.posonlyargs] + ["/"] + [arg.arg for arg in args.args]
+    starred = [arg.arg for arg in (args.vararg, args.kwarg) if arg is not None]
+    keyword = [arg.arg for arg in args.kwonlyargs]
+    text = f"{positional} {args.vararg is not None} {keyword} {args.kwarg is not None} {starred}"
+    keyword_defaults = ["(none)" if default is None else default for default in args.kw_defaults]
+    return [text, *args.defaults, ";", *keyword_defaults], positional + starred + keyword
+
+
+def _clause(clause: ast.comprehension) -> list[Any]:
+    return [f"for {clause.is_async}", clause.target, "if", *clause.ifs]
+
+
+_VISITORS: dict[type, Callable[[_Walker, Any], list[Any]]] = {
+    ast.Name: _Walker.name,
+    ast.Attribute: _Walker.attribute,
+    ast.Constant: _Walker.constant,
+    ast.Expr: _Walker.expression,
+    ast.Pass: _Walker.nothing,
+    ast.JoinedStr: _Walker.joined,
+    ast.FormattedValue: _Walker.formatted,
+    ast.Assign: _Walker.assign,
+    ast.AnnAssign: _Walker.annotated,
+    ast.AugAssign: _Walker.augmented,
+    ast.NamedExpr: _Walker.walrus,
+    ast.FunctionDef: _Walker.function,
+    ast.AsyncFunctionDef: _Walker.function,
+    ast.Lambda: _Walker.anonymous,
+    ast.ClassDef: _Walker.class_,
+    ast.ListComp: _Walker.comprehension,
+    ast.SetComp: _Walker.comprehension,
+    ast.GeneratorExp: _Walker.comprehension,
+    ast.DictComp: _Walker.comprehension,
+    ast.Import: _Walker.import_,
+    ast.ImportFrom: _Walker.import_from,
+    ast.Global: _Walker.global_,
+    ast.ExceptHandler: _Walker.handler,
+    ast.MatchAs: _Walker.capture,
+    ast.MatchStar: _Walker.capture,
+    ast.MatchMapping: _Walker.mapping,
+}
