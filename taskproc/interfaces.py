@@ -163,7 +163,7 @@ class CacheBackend(ABC):
     def scratch(self) -> Path:
         """An existing folder for jobs and output in flight, visible to every worker."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - many backends hold nothing
         """Give back descriptors and claims. The backend may be used again afterwards."""
 
 
@@ -253,7 +253,7 @@ class Launcher(ABC):
         """Commands that must be on PATH, checked before anything is submitted."""
         return ()
 
-    def cancel(self, jobs: Sequence[Job]) -> None:
+    def cancel(self, jobs: Sequence[Job]) -> None:  # noqa: B027 - for many, ending the client is enough
         """End these jobs wherever they run, in as few calls as possible.
 
         The engine ends the clients themselves; this is for what outlives its client.

@@ -14,11 +14,11 @@ import importlib.util
 import os
 import sys
 import sysconfig
-import traceback
 from collections.abc import Iterable, Iterator
 from types import FunctionType, ModuleType
 
 from taskproc.errors import TaskFileError
+from taskproc.tracebacks import own_lines
 
 MAIN = "__main__"
 _MARK = "__taskproc_name__"
@@ -100,10 +100,10 @@ def load_file_as(name: str, file: str) -> ModuleType:
     except KeyboardInterrupt:
         sys.modules.pop(name, None)
         raise
-    except BaseException as error:  # noqa: BLE001 - SystemExit at the top of a file counts too
+    except BaseException as error:
         sys.modules.pop(name, None)
         cause = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise TaskFileError(f"the task file {file} raised {cause}", _own_lines(error)) from error
+        raise TaskFileError(f"the task file {file} raised {cause}", own_lines(error)) from error
     return module
 
 
@@ -250,13 +250,3 @@ def _import_finds(name: str, file: str) -> bool:
 
 def _another_is_importable(name: str, file: str) -> bool:
     return _importable_file(name) not in (None, os.path.realpath(file))
-
-
-def _own_lines(error: BaseException) -> str:
-    """The traceback without the frames of the machinery that loaded the file."""
-    trace = error.__traceback__
-    while trace is not None and (
-        trace.tb_frame.f_code.co_filename == __file__ or "importlib" in trace.tb_frame.f_code.co_filename
-    ):
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace))

@@ -7,22 +7,35 @@ runs the whole list against it. The default plugins subclass the same suites.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import pickle
+import random
 import subprocess
+import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
-from taskproc.components import EXECUTOR, LAUNCHER, fault_of_class
+from taskproc.components import CACHE_BACKEND, EXECUTOR, LAUNCHER, fault_of_class
 from taskproc.engine.dispatch import worker_command
-from taskproc.interfaces import ExecutorProvider, Job, Launcher, TaskKey
+from taskproc.errors import CacheError, DamagedEntryError, MissingResultError
+from taskproc.interfaces import (
+    CacheBackend,
+    ExecutorProvider,
+    Job,
+    Launcher,
+    Record,
+    TaskKey,
+    UpstreamRecord,
+)
 
 
 def example_job(**changes: Any) -> Job:
@@ -204,3 +217,467 @@ class ExecutorContract(ABC):
         with self.make().open(1, worker_command()) as other:
             assert other.submit(pow, 2, 3).result() == 8
         assert executor.submit(pow, 2, 4).result() == 16
+
+
+def example_key(name: str = "taskfile.Train", text: str = "1") -> TaskKey:
+    """A task key; another `text` stands for other arguments."""
+    return TaskKey(name, _digest(text.encode()))
+
+
+def example_record(key: TaskKey, payload: bytes, **changes: Any) -> Record:
+    """A record as the engine makes it for a result without data files."""
+    upstream = UpstreamRecord("loader['train']", TaskKey("taskfile.Load", "00ff" * 8), "ab" * 16)
+    record = Record(
+        key=key,
+        args={"rate": 0.1, "layers": {"__tuple__": [1, 2]}, "name": "caf\u00e9 \t\n"},
+        code="c0de" * 8,
+        code_scheme=1,
+        attributes="a77e" * 8,
+        upstreams=(upstream,),
+        digest=_digest(payload),
+        version=_digest(payload),
+        provenance={"job": "0123456789abcdef", "seconds": 0.25, "started": 1700000000.5, "host": "h"},
+    )
+    return dataclasses.replace(record, **changes)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+class CacheBackendContract(ABC):
+    """What every cache backend keeps to, wherever it stores.
+
+    The tests find what is stored as files below `tmp_path`; a backend that keeps it elsewhere
+    overrides `stored_files` to return none.
+    """
+
+    @abstractmethod
+    def make(self, tmp_path: Path) -> CacheBackend:
+        """The backend under test; at each call another object on the same place."""
+
+    def stored_files(self, tmp_path: Path) -> list[Path]:
+        """The files the backend keeps, each of which the tests damage byte by byte."""
+        return sorted(path for path in tmp_path.rglob("*") if path.is_file())
+
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> Iterator[CacheBackend]:
+        backend = self.make(tmp_path)
+        backend.open()
+        yield backend
+        backend.close()
+
+    @staticmethod
+    def store(backend: CacheBackend, key: TaskKey, payload: bytes = b"answer", **changes: Any) -> Record:
+        """Save a result as a job does."""
+        record = example_record(key, payload, **changes)
+        backend.begin(key)
+        backend.save(record, payload, 9, durable=False)
+        return record
+
+    def store_with_data(self, backend: CacheBackend, key: TaskKey, text: str) -> Record:
+        """Save a result with a data directory of two files."""
+        backend.begin(key)
+        directory = backend.data_directory(key, create=True)
+        (directory / "model.bin").write_text(text)
+        (directory / "more").mkdir()
+        (directory / "more" / "notes").write_text(text)
+        record = example_record(key, text.encode(), data=backend.list_data(key))
+        backend.save(record, text.encode(), 9, durable=True)
+        return record
+
+    # A component
+
+    def test_the_registry_accepts_the_class(self, backend: CacheBackend) -> None:
+        assert fault_of_class(CACHE_BACKEND, type(backend)) == ""
+
+    def test_a_backend_is_a_value(self, backend: CacheBackend, tmp_path: Path) -> None:
+        assert backend == self.make(tmp_path)
+        assert hash(backend) == hash(self.make(tmp_path))
+        assert backend.location == self.make(tmp_path).location
+
+    def test_looking_around_writes_nothing(self, backend: CacheBackend, tmp_path: Path) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        key = example_key()
+        assert backend.look_up([key]) == {}
+        with pytest.raises(MissingResultError):
+            backend.load(key)
+        backend.data_directory(key, create=False)
+        assert backend.list_data(key) == ()
+        backend.log_paths(key)
+        backend.discard([key])
+        backend.discard_all(key.name)
+        assert sorted(tmp_path.rglob("*")) == before
+
+    # Results
+
+    def test_a_saved_result_comes_back_with_its_record(self, backend: CacheBackend, tmp_path: Path) -> None:
+        key = example_key()
+        record = self.store(backend, key, root="/data/cache", python="3.11")
+        for reader in (backend, self.make(tmp_path)):
+            assert reader.look_up([key]) == {key: record}
+            assert reader.load(key) == b"answer"
+            assert reader.load(key, record.digest) == b"answer"
+
+    @pytest.mark.parametrize("level", [0, 1, 9])
+    @pytest.mark.parametrize("size", [0, 1, 600, 5000, 3_000_000])
+    def test_results_of_all_sizes_come_back(self, backend: CacheBackend, level: int, size: int) -> None:
+        for text, payload in (("random", random.Random(size).randbytes(size)), ("zeros", bytes(size))):
+            key = example_key(text=text)
+            backend.save(example_record(key, payload), payload, level, durable=False)
+            assert backend.load(key) == payload
+            assert key in backend.look_up([key])
+
+    def test_a_new_result_replaces_the_old_one(self, backend: CacheBackend) -> None:
+        key = example_key()
+        self.store(backend, key, b"old")
+        assert backend.look_up([key])
+        record = self.store(backend, key, b"new")
+        assert backend.look_up([key]) == {key: record}
+        assert backend.load(key) == b"new"
+
+    def test_a_look_up_finds_just_those_of_many_keys_that_are_stored(
+        self, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        keys = [example_key(f"taskfile.Task{i % 3}", str(i)) for i in range(150)]
+        records = [self.store(backend, key, str(i).encode()) for i, key in enumerate(keys) if i % 2]
+        stored = {record.key: record for record in records}
+        assert backend.look_up(keys) == stored
+        backend.index(records)
+        for reader in (backend, self.make(tmp_path)):
+            assert reader.look_up(keys) == stored
+            assert reader.look_up(keys[:4]) == {key: stored[key] for key in keys[:4] if key in stored}
+
+    def test_an_indexed_entry_that_changes_is_seen_as_it_is(
+        self, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        first, second, third = (example_key(text=text) for text in "123")
+        backend.index([self.store(backend, key) for key in (first, second, third)])
+        other = self.make(tmp_path)
+        record = self.store(other, first, b"other!")
+        other.discard([second])
+        for reader in (backend, self.make(tmp_path)):
+            found = reader.look_up([first, second, third])
+            assert set(found) == {first, third}
+            assert found[first] == record
+
+    def test_tasks_of_one_name_or_one_digest_are_told_apart(self, backend: CacheBackend) -> None:
+        keys = [TaskKey(name, digest * 16) for name in ("a.B", "a.C") for digest in ("01", "02")]
+        for key in keys:
+            self.store(backend, key, str(key).encode())
+        assert [backend.load(key) for key in keys] == [str(key).encode() for key in keys]
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("../../outside.Task", "/outside.Task", "a/b.C", "..", ".", "", "test_x.test_f.<locals>.Task"),
+            *(
+                "new\nline.T",
+                "tab\tand\0nul.T",
+                "blank and 'quote\".T",
+                "caf\u00e9.\u4f60\u597d",
+                "lone.\udcff",
+            ),
+            *("taskproc.json", "index.jsonl", "jobs", "leases", "a%2Fb.C", "x." + "long" * 100),
+        ],
+    )
+    def test_any_task_name_stays_inside_the_cache(self, tmp_path: Path, name: str) -> None:
+        place = tmp_path / "deep" / "cache"
+        backend = self.make(place)
+        neighbours = [example_key(name + "x"), example_key("x" + name), example_key("a/b.C." + name)]
+        for key in neighbours:
+            self.store(backend, key, b"neighbour")
+        record = self.store(backend, example_key(name), b"mine")
+        backend.index([record])
+        assert self.make(place).look_up([record.key]) == {record.key: record}
+        assert backend.load(record.key) == b"mine"
+        assert [path.name for path in tmp_path.iterdir()] in ([], ["deep"])
+        assert [path.name for path in tmp_path.rglob("*") if path.parent == place.parent] in ([], ["cache"])
+        backend.discard_all(name)
+        assert set(backend.look_up([record.key, *neighbours])) == set(neighbours)
+        backend.close()
+
+    # Damage
+
+    def test_another_digest_than_the_stored_one_is_damage(self, backend: CacheBackend) -> None:
+        key = example_key()
+        self.store(backend, key)
+        with pytest.raises(DamagedEntryError) as caught:
+            backend.load(key, "00" * 16)
+        assert caught.value.key == key
+
+    @pytest.mark.parametrize("indexed", [False, True])
+    @pytest.mark.parametrize("harm", ["flip", "truncate"])
+    def test_no_damaged_byte_becomes_an_answer(self, tmp_path: Path, indexed: bool, harm: str) -> None:
+        key, backend = example_key(), self.make(tmp_path)
+        record = self.store(backend, key)
+        if indexed:
+            backend.index([record])
+        backend.close()
+        for path in self.stored_files(tmp_path):
+            sound = path.read_bytes()
+            for position in range(len(sound)):
+                if harm == "flip":
+                    damaged = bytearray(sound)
+                    damaged[position] ^= 1 << position % 8
+                    path.write_bytes(damaged)
+                else:
+                    path.write_bytes(sound[:position])
+                self._check_answers(tmp_path, record, f"{path.name} at {position}")
+            path.write_bytes(sound)
+        assert self.make(tmp_path).look_up([key]) == {key: record}
+
+    def _check_answers(self, tmp_path: Path, record: Record, what: str) -> None:
+        backend = self.make(tmp_path)
+        try:
+            backend.open()
+            found = backend.look_up([record.key])
+            assert set(found) <= {record.key}, what
+            for digest in (record.digest, found[record.key].digest if found else None):
+                assert backend.load(record.key, digest) == b"answer", what
+        except (CacheError, DamagedEntryError, MissingResultError):
+            pass
+        finally:
+            backend.close()
+
+    def test_an_entry_set_aside_is_gone_until_it_is_computed_again(self, backend: CacheBackend) -> None:
+        key = example_key()
+        backend.set_aside(key)
+        self.store(backend, key)
+        for _ in range(2):
+            backend.set_aside(key)
+            assert backend.look_up([key]) == {}
+            with pytest.raises(MissingResultError):
+                backend.load(key)
+            record = self.store(backend, key)
+            assert backend.look_up([key]) == {key: record}
+
+    # Data directories
+
+    def test_a_data_directory_is_made_when_it_is_asked_for(self, backend: CacheBackend) -> None:
+        key = example_key()
+        path = backend.data_directory(key, create=False)
+        assert path.is_absolute()
+        assert not path.exists()
+        for _ in range(2):
+            assert backend.data_directory(key, create=True) == path
+            assert path.is_dir()
+        assert backend.list_data(key) == ()
+
+    def test_data_files_are_listed_in_order_by_path_size_and_content(self, backend: CacheBackend) -> None:
+        key = example_key()
+        directory = backend.data_directory(key, create=True)
+        (directory / "b").mkdir()
+        for name in ("b/c", "b.txt", "a b\n.txt"):
+            (directory / name).write_text(name)
+        listed = backend.list_data(key)
+        assert [(file.path, file.size) for file in listed] == [("a b\n.txt", 8), ("b.txt", 5), ("b/c", 3)]
+        (directory / "b.txt").write_text("B.TXT")
+        again = backend.list_data(key)
+        assert [old == new for old, new in zip(listed, again, strict=True)] == [True, False, True]
+
+    def test_a_result_whose_data_file_is_gone_or_cut_is_not_found(self, backend: CacheBackend) -> None:
+        key = example_key()
+        record = self.store_with_data(backend, key, "whole")
+        backend.index([record])
+        assert backend.look_up([key]) == {key: record}
+        file = backend.data_directory(key, create=False) / "model.bin"
+        file.write_text("cut")
+        assert backend.look_up([key]) == {}
+        file.write_text("whole")
+        assert backend.look_up([key]) == {key: record}
+        file.unlink()
+        assert backend.look_up([key]) == {}
+
+    def test_a_job_starts_with_empty_data_and_its_failure_brings_the_old_back(
+        self, backend: CacheBackend
+    ) -> None:
+        key = example_key()
+        record = self.store_with_data(backend, key, "old")
+        directory = backend.data_directory(key, create=False)
+        for _ in range(2):
+            backend.begin(key)
+            assert backend.look_up([key]) == {}
+            assert backend.data_directory(key, create=True) == directory
+            assert list(directory.iterdir()) == []
+            (directory / "half").write_text("half")
+            backend.abandon(key)
+            assert backend.look_up([key]) == {key: record}
+            assert backend.load(key) == b"old"
+            assert (directory / "more" / "notes").read_text() == "old"
+            assert not (directory / "half").exists()
+
+    def test_a_new_result_forgets_the_old_data(self, backend: CacheBackend) -> None:
+        key = example_key()
+        self.store_with_data(backend, key, "old")
+        record = self.store_with_data(backend, key, "renewed")
+        assert backend.look_up([key]) == {key: record}
+        assert (backend.data_directory(key, create=False) / "model.bin").read_text() == "renewed"
+        backend.abandon(key)
+        assert backend.look_up([key]) == {key: record}
+        assert backend.list_data(key) == record.data
+
+    def test_a_job_that_was_killed_leaves_no_answer_and_harms_no_later_job(
+        self, backend: CacheBackend
+    ) -> None:
+        key = example_key()
+        old = self.store_with_data(backend, key, "old")
+        backend.begin(key)
+        (backend.data_directory(key, create=True) / "half").write_text("half")
+        assert backend.look_up([key]) == {}
+        backend.begin(key)
+        assert list(backend.data_directory(key, create=True).iterdir()) == []
+        backend.abandon(key)
+        assert backend.look_up([key]) == {key: old}
+        record = self.store_with_data(backend, key, "renewed")
+        assert backend.look_up([key]) == {key: record}
+
+    def test_without_data_the_old_result_stays_until_it_is_replaced(self, backend: CacheBackend) -> None:
+        key = example_key()
+        record = self.store(backend, key, b"old")
+        backend.begin(key)
+        assert backend.look_up([key]) == {key: record}
+        backend.abandon(key)
+        assert backend.load(key) == b"old"
+
+    # Forgetting
+
+    def test_a_discarded_task_is_gone_and_its_data_directory_is_empty(
+        self, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        first, second = example_key(text="1"), example_key(text="2")
+        self.store_with_data(backend, first, "data")
+        record = self.store(backend, second)
+        log = backend.scratch() / "log"
+        log.write_text("said")
+        backend.keep_logs(first, log, None)
+        directory = backend.data_directory(first, create=False)
+        backend.index([record])
+        for _ in range(2):
+            backend.discard([first, example_key(text="absent")])
+            for reader in (backend, self.make(tmp_path)):
+                assert reader.look_up([first, second]) == {second: record}
+            assert directory.is_dir()
+            assert list(directory.iterdir()) == []
+            assert not backend.log_paths(first).stdout.exists()
+            with pytest.raises(MissingResultError):
+                backend.load(first)
+
+    def test_all_tasks_of_one_name_can_be_discarded(self, backend: CacheBackend) -> None:
+        train = [example_key(text=str(i)) for i in range(5)]
+        others = [example_key("taskfile.Trainer"), example_key("taskfile")]
+        for key in [*train, *others]:
+            self.store(backend, key)
+        backend.discard_all("taskfile.Train")
+        backend.discard_all("taskfile.Unknown")
+        assert set(backend.look_up([*train, *others])) == set(others)
+
+    # Logs and scratch
+
+    def test_logs_are_moved_to_their_place_and_go_when_there_are_none(self, backend: CacheBackend) -> None:
+        key = example_key()
+        paths = backend.log_paths(key)
+        backend.keep_logs(key, None, None)
+        for text in ("first", "second"):
+            out, err = backend.scratch() / "1.out", backend.scratch() / "1.err"
+            out.write_text(text)
+            err.write_text(text)
+            backend.keep_logs(key, out, err)
+            assert (paths.stdout.read_text(), paths.stderr.read_text()) == (text, text)
+            assert not out.exists()
+        backend.keep_logs(key, None, None)
+        assert not paths.stdout.exists()
+        assert not paths.stderr.exists()
+
+    def test_workers_share_the_scratch_folder(self, backend: CacheBackend) -> None:
+        scratch = backend.scratch()
+        assert scratch.is_dir()
+        assert pickle.loads(pickle.dumps(backend)).scratch() == scratch
+
+    # Several users of one cache
+
+    def test_a_pickled_copy_saves_and_sees_the_same_entries(self, backend: CacheBackend) -> None:
+        key = example_key()
+        copy = pickle.loads(pickle.dumps(backend))
+        assert copy == backend
+        record = self.store(copy, key)
+        assert backend.look_up([key]) == {key: record}
+        again = pickle.loads(pickle.dumps(backend))
+        assert again.load(key) == b"answer"
+
+    def test_threads_may_save_and_look_up_side_by_side(self, backend: CacheBackend) -> None:
+        def work(number: int) -> bool:
+            key = example_key(f"taskfile.Task{number % 2}", str(number))
+            record = self.store(backend, key, str(number).encode())
+            backend.index([record])
+            return backend.look_up([key]) == {key: record} and backend.load(key) == str(number).encode()
+
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(work, range(64)))
+
+    def test_a_key_is_leased_once(self, backend: CacheBackend) -> None:
+        keys = [example_key(text=str(i)) for i in range(3)]
+        assert backend.lease(keys[:2]) == set(keys[:2])
+        assert backend.lease(keys) == {keys[2]}
+        backend.release([keys[0]])
+        assert backend.lease(keys) == {keys[0]}
+        backend.close()
+        assert backend.lease(keys) == set(keys)
+        backend.release([*keys, example_key(text="never leased")])
+
+    def test_another_process_has_what_is_left_until_claims_are_given_back(
+        self, backend: CacheBackend
+    ) -> None:
+        keys = [example_key(text=str(i)) for i in range(3)]
+        backend.lease(keys[:2])
+        with _Claimer(backend, keys) as other:
+            assert other.granted == {keys[2]}
+            assert backend.lease(keys) == set()
+        assert backend.lease(keys) == {keys[2]}
+        backend.release([keys[1]])
+        with _Claimer(backend, keys) as other:
+            assert other.granted == {keys[1]}
+        backend.close()
+        with _Claimer(backend, keys) as other:
+            assert other.granted == set(keys)
+
+    def test_the_claims_of_a_killed_process_end_with_it(self, backend: CacheBackend) -> None:
+        keys = [example_key(text=str(i)) for i in range(3)]
+        with _Claimer(backend, keys) as other:
+            assert other.granted == set(keys)
+            assert backend.lease(keys) == set()
+            other.process.kill()
+            other.process.wait()
+            assert backend.lease(keys) == set(keys)
+
+
+class _Claimer:
+    """Another process that leases keys, and holds them until the `with` ends."""
+
+    SCRIPT = """if True:
+        import pickle, sys
+        backend, keys = pickle.load(sys.stdin.buffer)
+        sys.stdout.buffer.write(pickle.dumps(backend.lease(keys)))
+        sys.stdout.buffer.flush()
+        sys.stdin.buffer.read()
+        backend.close()
+    """
+
+    def __init__(self, backend: CacheBackend, keys: Sequence[TaskKey]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", self.SCRIPT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(pickle.dumps((backend, list(keys))))
+        self.process.stdin.flush()
+        self.granted: set[TaskKey] = pickle.load(self.process.stdout)
+
+    def __enter__(self) -> _Claimer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()

@@ -72,7 +72,9 @@ def _code_text(code: CodeType) -> str:
     ]
     if _has_docstring(code):
         constants[0] = ""
-    head = f"{code.co_flags & _KIND_FLAGS} {code.co_argcount} {code.co_posonlyargcount} {code.co_kwonlyargcount}"
+    head = (
+        f"{code.co_flags & _KIND_FLAGS} {code.co_argcount} {code.co_posonlyargcount} {code.co_kwonlyargcount}"
+    )
     names = (code.co_names, code.co_varnames, code.co_cellvars, code.co_freevars)
     return f"{head} {code.co_code.hex()} {constants} {names} {code.co_exceptiontable.hex()}"
 

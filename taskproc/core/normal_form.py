@@ -61,7 +61,7 @@ def constant_text(value: Any) -> str:
         return f"tuple({' '.join(map(constant_text, value))})"
     if kind is frozenset:
         return f"frozenset({' '.join(sorted(map(constant_text, value)))})"
-    return f"{kind.__name__} {ascii(value)}"  # ascii: what repr calls printable depends on the version
+    return f"{kind.__name__} {value!a}"  # ascii: what repr calls printable depends on the version
 
 
 class _Scope:

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar, cast
 
 from taskproc.core.arguments import Encodable, Encoder, fresh
 from taskproc.core.binder import Binder, default_factories
@@ -53,7 +53,7 @@ class Binding(Protocol):
 
     def load_result(self, task: Task) -> Any: ...
     def run_graph(self, task: Task, **options: Any) -> tuple[Any, RunStats]: ...
-    def plan(self, task: Task, **options: Any) -> Plan: ...
+    def plan(self, task: Task, *, detect_source_change: bool = True, force: bool = False) -> Plan: ...
     def clear(self, task: Task) -> None: ...
     def clear_all(self, task_name: str) -> None: ...
     def data_directory(self, task: Task, create: bool) -> Path: ...
@@ -175,7 +175,7 @@ class Task(Indexable, Encodable):
         cls._task_name = f"{canonical_name(cls.__module__)}.{cls.__qualname__}"
         cls._task_class = None
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         scope = _scope.get()
         if scope is None:
             raise NoCacheError(
@@ -196,7 +196,7 @@ class Task(Indexable, Encodable):
                 object.__setattr__(task, "_task", state)
                 task = binding.instances.setdefault((cls, key), task)
             if task._task.phase != BUILDING:
-                return task
+                return cast("Self", task)
             _refuse_cycle(task, scope)
             binding.wait_until_built(task._task)
 

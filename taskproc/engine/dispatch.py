@@ -173,7 +173,9 @@ class Dispatch:
                 raise self._broken
             if isinstance(self._executor, AnnouncingExecutor):
                 future = self._executor.submit_work(
-                    run_batch, payload, lambda message: self._events.put(lambda: self._reported(batch, message))
+                    run_batch,
+                    payload,
+                    lambda message: self._events.put(lambda: self._reported(batch, message)),
                 )
             else:
                 future = self._executor.submit(run_batch, payload)

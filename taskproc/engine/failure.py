@@ -12,12 +12,11 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import taskproc
 from taskproc.core.records import JSON, Failure, Job, Outcome
 from taskproc.engine.pickling import dumps
 from taskproc.errors import FailedTaskError, TaskprocError
+from taskproc.tracebacks import own_lines
 
-_OWN_FOLDER = str(Path(taskproc.__file__).parent) + os.sep
 _LAST_LINES = 10
 _LAST_BYTES = 8192
 _LONGEST_ARGS = 400
@@ -35,14 +34,11 @@ def describe(error: BaseException) -> Failure:
 
 
 def _own_text(error: BaseException) -> str:
-    """The traceback from the user's first line on."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
-        trace = trace.tb_next
+    """The traceback in the user's own lines."""
     try:
-        return "".join(traceback.format_exception(type(error), error, trace))
-    except Exception:  # noqa: BLE001 - as above
-        return "".join(traceback.format_tb(trace))
+        return own_lines(error)
+    except Exception:  # noqa: BLE001 - an exception whose own __str__ raises
+        return "".join(traceback.format_tb(error.__traceback__))
 
 
 def _pickled(error: BaseException) -> bytes | None:
@@ -54,7 +50,9 @@ def _pickled(error: BaseException) -> bytes | None:
         return None
 
 
-def failed_task_error(outcome: Outcome, args: Mapping[str, JSON], logs: Sequence[tuple[str, Path]]) -> FailedTaskError:
+def failed_task_error(
+    outcome: Outcome, args: Mapping[str, JSON], logs: Sequence[tuple[str, Path]]
+) -> FailedTaskError:
     """The error of a failed job.
 
     Args:

@@ -75,6 +75,13 @@ class RunOrder:
     budget: float
 
 
+class Batch(NamedTuple):
+    """What is sent: the run's order, still pickled, and jobs to do one after the other."""
+
+    order: bytes
+    jobs: list[JobOrder]
+
+
 class Payloads:
     """Makes the payloads of one run."""
 
@@ -87,7 +94,7 @@ class Payloads:
 
     def batch(self, jobs: Sequence[JobOrder]) -> bytes:
         """The payload of jobs that are done one after the other."""
-        return pickle.dumps((self._order, [tuple(job) for job in jobs]), PROTOCOL)
+        return pickle.dumps(Batch(self._order, list(jobs)), PROTOCOL)
 
     def job(self, node: Node, records: Mapping[TaskKey, Record], nodes: Mapping[TaskKey, Node],
             code: str, token: str) -> JobOrder:  # fmt: skip
@@ -156,20 +163,10 @@ class FindsTasks:
         raise RuntimeError(f"no task {key} here")
 
 
-class Batch(NamedTuple):
-    """A payload as the worker reads it; `order` is the pickle that `read_order` takes."""
-
-    order: bytes
-    jobs: list[JobOrder]
-
-
 def read_batch(payload: bytes) -> Batch:
     """Read a payload as far as that needs nothing of the user's."""
-    order, jobs = pickle.loads(payload)
-    return Batch(
-        order,
-        [JobOrder(*job[:3], tuple(UpstreamOrder(*up) for up in job[3]), *job[4:]) for job in jobs],
-    )
+    batch: Batch = pickle.loads(payload)
+    return batch
 
 
 def upstream_records(job: JobOrder) -> tuple[UpstreamRecord, ...]:

@@ -113,9 +113,11 @@ def _launchers(options: RunOptions, registry: Registry) -> dict[str, Launcher]:
             isinstance(words, list | tuple) and all(isinstance(word, str) for word in words)
         ):
             raise PrefixError(f"the prefix of label {label!r} is {words!r}; give text or a list of str")
-        found[label] = registry.launcher_class("prefix")(
-            prefix=words if isinstance(words, str) else tuple(words)
-        )
+        prefix = registry.launcher_class("prefix")
+        try:
+            found[label] = prefix(prefix=words if isinstance(words, str) else tuple(words))
+        except PrefixError as error:
+            raise PrefixError(f"label {label!r}: {error}") from None
     for label, given in launchers.items():
         launcher: Any = registry.launcher(given) if isinstance(given, str) else given
         if not isinstance(launcher, Launcher):
@@ -134,8 +136,8 @@ def check_commands(launchers: Mapping[str, Launcher], labels: Collection[str]) -
         for command in launcher.needs:
             if shutil.which(command) is None:
                 raise PrefixError(
-                    f"the {launcher.name} launcher of label {label!r} needs the command {command!r}, which is "
-                    "not on PATH; install it or correct the command"
+                    f"the {launcher.name} launcher of label {label!r} needs the command {command!r}, which "
+                    "is not on PATH; install it or correct the command"
                 )
 
 

@@ -66,9 +66,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(obj)
 
 
-def dumps(
-    value: Any, root: str | None = None, task_reducer: Callable[[Task], Any] | None = None
-) -> Pickled:
+def dumps(value: Any, root: str | None = None, task_reducer: Callable[[Task], Any] | None = None) -> Pickled:
     """Pickle a value; `root` is a path to look out for."""
     if type(value) in _PLAIN:  # the common case, 20 times as quick
         payload = pickle.dumps(value, PROTOCOL)

@@ -191,7 +191,9 @@ class Run:
             if culprit is None:
                 self._backend.release([key])
                 return
-            failure = Failure("DamagedEntryError", f"the stored result of {culprit} was damaged again and again")
+            failure = Failure(
+                "DamagedEntryError", f"the stored result of {culprit} was damaged again and again"
+            )
             outcome = Outcome(key, "failed", outcome.seconds, failure=failure)
         self._backend.release([key])
         if outcome.kind == "returned":

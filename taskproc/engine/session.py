@@ -12,7 +12,7 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -170,7 +170,7 @@ class Cache(contextlib.ContextDecorator):
             force=force,
         )
 
-    def look_up(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, Record]:
+    def look_up(self, keys: Collection[TaskKey]) -> Mapping[TaskKey, Record]:
         """The records now stored under some keys."""
         return self.backend.look_up(keys)
 

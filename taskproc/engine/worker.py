@@ -174,7 +174,8 @@ class JobBinding(FindsTasks):
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise NoCacheError(
-            f"run_graph, plan and clear can't be called on an upstream inside the run_task of {self._job.key.name}"
+            "run_graph, plan and clear can't be called on an upstream inside a run_task "
+            f"({self._job.key.name})"
         )
 
     run_graph = plan = clear = clear_all = _refuse
@@ -219,7 +220,7 @@ def run_job(settings: Settings, job: JobOrder) -> Outcome:
         with _kept_output(settings, job.key):
             record = _compute_and_save(binding, job)
         outcome = Outcome(job.key, "finished", time.monotonic() - clock, record=record)
-    except BaseException as error:  # noqa: BLE001 - SystemExit in a task is that task's failure
+    except BaseException as error:
         settings.backend.abandon(job.key)
         if settings.in_runner and isinstance(error, KeyboardInterrupt):
             raise

@@ -1,0 +1,1 @@
+"""The command: flags -> registry -> engine. Nothing below it knows that there is one."""

@@ -1,0 +1,83 @@
+"""Decide what a run shows on stdout: the plan, or what the entry task printed. Nothing else goes there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from taskproc.core.records import Plan
+from taskproc.errors import TaskprocError
+
+
+def show_plan(plan: Plan) -> None:
+    """What would run, by task name and reason, and what is cached."""
+    lines = [f"would run: {_tasks(len(plan.run))}"]
+    rows = [
+        (name, str(count), reason)
+        for name, reasons in plan.reason_counts.items()
+        for reason, count in reasons.items()
+    ]
+    cached = [(name, str(count)) for name, count in plan.cached_counts.items()]
+    width = max((len(row[0]) for row in [*rows, *cached]), default=0)
+    digits = max((len(row[1]) for row in [*rows, *cached]), default=0)
+    lines += [f"  {name:<{width}}  {count:>{digits}}  {reason}" for name, count, reason in rows]
+    lines.append(f"cached: {_tasks(len(plan.cached))}")
+    lines += [f"  {name:<{width}}  {count:>{digits}}" for name, count in cached]
+    with quiet_when_closed():
+        click.echo("\n".join(lines))
+
+
+def show_logs(stdout: Path, stderr: Path) -> None:
+    """The bytes of these files, where they exist, on stdout and stderr.
+
+    Raises:
+        TaskprocError: stdout or stderr can't be written to.
+    """
+    for path, stream in ((stdout, sys.stdout), (stderr, sys.stderr)):
+        if not path.exists():
+            continue
+        with path.open("rb") as source, quiet_when_closed():
+            try:
+                _copy(source, stream)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise TaskprocError(
+                    f"the run succeeded, but what the entry task printed can't be shown "
+                    f"({error}); it is in {path}"
+                ) from error
+
+
+@contextlib.contextmanager
+def quiet_when_closed() -> Iterator[None]:
+    """A reader that went away (`| head`) is no error: what is left goes nowhere."""
+    try:
+        yield
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        # Python flushes stdout once more at its end, and would complain.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _copy(source: Any, stream: Any) -> None:
+    if stream is None:  # started with the descriptor closed
+        return
+    stream.flush()
+    if hasattr(stream, "buffer"):
+        shutil.copyfileobj(source, stream.buffer)
+    else:
+        stream.write(source.read().decode("utf-8", "backslashreplace"))
+    stream.flush()
+
+
+def _tasks(count: int) -> str:
+    return f"{count} task" if count == 1 else f"{count} tasks"

@@ -1,0 +1,173 @@
+"""`taskproc run`: read the options, load the file, open the cache, run the entry task.
+
+Decides the order of these steps only; how a run goes is for the engine. The engine is
+imported when a run begins, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taskproc.cli.defaults import DefaultArguments, no_defaults
+from taskproc.cli.errors import EntryError, set_log_level, shield
+from taskproc.cli.options import run_options
+from taskproc.cli.settings import Given, Settings, decide
+from taskproc.errors import TaskprocError
+
+if TYPE_CHECKING:
+    from taskproc.core.task import Task
+    from taskproc.registry import Registry
+
+Entry = Callable[[], "tuple[type[Task], DefaultArguments]"]
+
+HELP = """Run the task TASK (default: Main) of the Python file FILE, after whatever upstream is stale.
+
+The entry task itself is run every time; everything under it is cached in CACHE.
+"""
+
+
+def run_task_class(cls: type[Task], args: Sequence[str] | None = None) -> None:
+    """Run a Task class as a command of its own: `Main.cli()`.
+
+    Args:
+        cls: the entry task.
+        args: the words of the command line; None: those of this process.
+
+    Raises:
+        SystemExit: the run did not succeed, the words were wrong, or only help was asked for.
+    """
+    from taskproc.cli.arguments import signature_text
+
+    command = make_command(_ShieldedCommand, lambda: (cls, DefaultArguments.get_default()))
+    command.help = (
+        f"Run the task {cls.__qualname__}({signature_text(cls)}), after whatever upstream is stale."
+    )
+    try:
+        code = command.main(
+            None if args is None else list(args), prog_name=_program_of(cls), standalone_mode=False
+        )
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None
+    if code is not None:
+        raise SystemExit(code)
+
+
+def make_command(kind: type[click.Command] = click.Command, entry: Entry | None = None) -> click.Command:
+    """The `run` command; with `entry` it runs that one and takes no FILE."""
+
+    def callback(**words: Any) -> None:
+        file = words.pop("file", None)
+        given = Given(**words)
+        if entry is not None:
+            execute(entry, given)
+        else:
+            with no_defaults():
+                execute(lambda: _load(file), given)
+
+    arguments = [click.Argument(["file"], metavar="FILE[:TASK]")] if entry is None else []
+    return kind(
+        "run",
+        callback=callback,
+        params=[*arguments, *run_options()],
+        help=HELP,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def execute(entry: Entry, given: Given) -> None:
+    """Run the entry task as the command line and the file's defaults say.
+
+    Raises:
+        TaskprocError: bad input, or a task failed (or an ExceptionGroup of such failures).
+    """
+    set_log_level(given.loglevel or "warning")
+    # Before the file is loaded, whose folder then comes first on sys.path.
+    from taskproc.cli.arguments import entry_arguments
+    from taskproc.cli.output import show_logs, show_plan
+    from taskproc.engine.options import RunOptions, read_options
+    from taskproc.engine.session import Cache
+
+    cls, defaults = entry()
+    settings = decide(given, defaults)
+    set_log_level(settings.loglevel)
+    arguments = entry_arguments(cls, settings.kwargs, settings.assigned)
+    with Cache(settings.output, plugins=settings.plugins) as cache:
+        options = _run_options(cache.registry, settings)
+        task = _construct(cls, arguments)
+        if settings.dry_run:
+            read_options(RunOptions(**options), cache.registry)
+            detect, force = settings.detect_source_change, settings.force_entrypoint
+            show_plan(task.plan(detect_source_change=detect, force=force))
+            return
+        _, stats = task.run_graph(**options)
+        # What ran in this very process was not captured: it has been seen.
+        if not (options["executor"].in_place and stats["stats"].get(task.task_name)):
+            show_logs(task.task_stdout, task.task_stderr)
+
+
+def _load(file: str) -> tuple[type[Task], DefaultArguments]:
+    from taskproc.cli.entry import load_entry
+
+    return load_entry(file)
+
+
+def _run_options(registry: Registry, settings: Settings) -> dict[str, Any]:
+    """The options of `Task.run_graph`, the components among them made of their names."""
+    return {
+        "executor": registry.executor(settings.executor),
+        "launchers": {
+            label: registry.launcher(launcher) if isinstance(launcher, str) else launcher
+            for label, launcher in settings.launchers.items()
+        },
+        "reporters": [
+            registry.reporter(reporter) if isinstance(reporter, str) else reporter
+            for reporter in settings.reporters
+        ],
+        "max_workers": settings.num_workers,
+        "rate_limits": settings.rate_limits,
+        "prefixes": settings.prefixes,
+        "detect_source_change": settings.detect_source_change,
+        "on_error": settings.on_error,
+        "show_progress": settings.show_progress,
+        "force": settings.force_entrypoint,
+    }
+
+
+def _construct(cls: type[Task], arguments: dict[str, Any]) -> Task:
+    """The entry task; what its own code raises is told with its own lines.
+
+    Raises:
+        UsageError: the arguments do not fit, or an `__init__` raises.
+    """
+    try:
+        return cls(**arguments)
+    except TaskprocError:
+        raise
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise EntryError(f"constructing {cls.__qualname__} raised {cause}") from error
+
+
+def _program_of(cls: type[Task]) -> str:
+    """How the module of the class is run: what usage messages show."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if cls.__module__ != "__main__":
+        return f"python -m {cls.__module__}"
+    if spec is not None:
+        return f"python -m {spec.name.removesuffix('.__main__')}"
+    return f"python {getattr(main, '__file__', None) or '-'}"
+
+
+class _ShieldedCommand(click.Command):
+    def invoke(self, ctx: click.Context) -> Any:
+        with shield():
+            return super().invoke(ctx)
+
+
+command = make_command()

@@ -1,0 +1,1 @@
+"""The components that come with taskproc, behind the same hooks as anybody's."""

@@ -1,0 +1,215 @@
+"""The steps by which one entry of the directory cache is written, set aside and removed.
+
+The order of the steps is the point: whatever step a process dies at, the entry is the old
+one, the new one, or stale; never one with a record that vouches for something else.
+"""
+
+# os.* on plain strings: what a cache costs is its system calls, and pathlib doubles them.
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+
+from taskproc.default_plugins._files import PART, Files
+from taskproc.default_plugins._formats import compress, encode_record
+from taskproc.interfaces import DataFile, Record
+
+RESULT = "result.pkl.gz"
+RECORD = "record.json"
+STDOUT = "stdout.txt"
+STDERR = "stderr.txt"
+DATA = "data"
+
+_ASIDE = ".aside"
+_DAMAGED = ".damaged"
+
+
+def begin(files: Files, entry: str) -> None:
+    """Set an old data directory aside, and with it the record, so that a job starts empty.
+
+    Without an old data directory everything stays in place until it is replaced.
+    """
+    try:
+        names = set(os.listdir(entry))
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name.endswith(PART):
+            files.unlink(f"{entry}/{name}")
+    data = f"{entry}/{DATA}"
+    if RECORD in names:
+        # What is aside beside a record is what a save had no time to remove.
+        _forget_aside(files, entry)
+        names -= {DATA + _ASIDE, RECORD + _ASIDE}
+    if DATA + _ASIDE in names:
+        files.remove_tree(data)  # the remains of a job that was killed
+    elif DATA not in names or (RECORD not in names and not os.listdir(data)):
+        return
+    else:
+        if RECORD in names:
+            files.rename(f"{entry}/{RECORD}", f"{entry}/{RECORD}{_ASIDE}")
+        files.rename(data, data + _ASIDE)
+    files.make_directory(data)
+
+
+def abandon(files: Files, entry: str) -> None:
+    """Put back what `begin` set aside."""
+    record, data = f"{entry}/{RECORD}", f"{entry}/{DATA}"
+    if os.path.lexists(record):
+        _forget_aside(files, entry)
+        return
+    if os.path.lexists(data + _ASIDE):
+        files.remove_tree(data)
+        files.rename(data + _ASIDE, data)
+    if os.path.lexists(record + _ASIDE):
+        files.rename(record + _ASIDE, record)
+
+
+def _forget_aside(files: Files, entry: str) -> None:
+    for name in (RECORD, DATA):
+        path = f"{entry}/{name}{_ASIDE}"
+        if os.path.lexists(path):
+            files.remove_tree(path)
+
+
+def save(
+    files: Files,
+    make_folder: Callable[[], bool],
+    entry: str,
+    record: Record,
+    payload: bytes,
+    level: int,
+    durable: bool,
+) -> None:
+    """Write result and record; `make_folder` makes the entry's folder (False: it was there)."""
+    is_new = make_folder()
+    result, described = f"{entry}/{RESULT}", f"{entry}/{RECORD}"
+    parts: list[str] = []
+    try:
+        chunks = _Counted(compress(payload, level))
+        parts.append(files.write_aside(result, chunks, durable))
+        text = encode_record(record, chunks.size)
+        parts.append(files.write_aside(described, (text,), durable))
+        if durable:
+            _sync_data(files, entry, record.data)
+        if not is_new:
+            # The old record must never stand beside the new result.
+            files.unlink(described)
+        files.rename(parts[0], result)
+        # Renamed last, so that a killed job leaves no half entry.
+        files.rename(parts[1], described)
+    except BaseException:
+        for part in parts:
+            with suppress(OSError):
+                files.unlink(part)
+        raise
+    if durable:
+        # Whoever made the folders above may not have had a reason to sync them.
+        for folder in (entry, os.path.dirname(entry), os.path.dirname(os.path.dirname(entry))):
+            files.sync_directory(folder)
+    if not is_new:
+        # The result is stored; what can't be removed now goes when the next job begins.
+        with suppress(OSError):
+            _forget_aside(files, entry)
+
+
+class _Counted:
+    """Pass chunks on, and count their bytes."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self.size = 0
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self.size += len(chunk)
+            yield chunk
+
+
+def _sync_data(files: Files, entry: str, data: Sequence[DataFile]) -> None:
+    folders: set[str] = set()
+    for file in data:
+        path = f"{entry}/{DATA}/{file.path}"
+        files.sync_file(path)
+        while len(path := os.path.dirname(path)) > len(entry):
+            folders.add(path)
+    for folder in folders:
+        files.sync_directory(folder)
+
+
+def discard(files: Files, entry: str) -> None:
+    """Remove everything of an entry. A data directory stays, empty, under the same path."""
+    if os.path.islink(entry):
+        files.unlink(entry)
+        return
+    try:
+        names = os.listdir(entry)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    files.unlink(f"{entry}/{RECORD}")  # first, so that no half entry counts
+    for name in names:
+        path = f"{entry}/{name}"
+        if name != DATA:
+            files.remove_tree(path)
+        elif os.path.islink(path):
+            files.unlink(path)
+            files.make_directory(path)
+        else:
+            files.empty(path)
+    if DATA not in names:
+        files.remove_directory(entry)
+
+
+def set_aside(files: Files, entry: str) -> None:
+    """Rename a damaged entry's files, the record first; nothing looks for the new names."""
+    for name in (RECORD, RESULT):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            files.rename(f"{entry}/{name}", f"{entry}/{name}{_DAMAGED}")
+
+
+def has_data(entry: str, data: Sequence[DataFile]) -> bool:
+    """Whether the data files are there, each of its size."""
+    try:
+        return all(os.lstat(f"{entry}/{DATA}/{file.path}").st_size == file.size for file in data)
+    except (OSError, ValueError):
+        return False
+
+
+def list_data(entry: str) -> tuple[DataFile, ...]:
+    """The files in the data directory, sorted by path.
+
+    A symbolic link counts as what it says, not as what it points to; folders and special
+    files (pipes, sockets) are not listed.
+    """
+    found: list[DataFile] = []
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(f"{entry}/{DATA}/{folder}") as inside:
+                for item in inside:
+                    path = folder + item.name
+                    if item.is_dir(follow_symlinks=False):
+                        folders.append(f"{path}/")
+                    elif described := _describe(item.path, path):
+                        found.append(described)
+        except FileNotFoundError:
+            if folder:
+                raise
+    return tuple(sorted(found))
+
+
+def _describe(file_path: str, path: str) -> DataFile | None:
+    status = os.lstat(file_path)
+    if stat.S_ISLNK(status.st_mode):
+        target = b"link:" + os.fsencode(os.readlink(file_path))
+        return DataFile(path, status.st_size, hashlib.blake2b(target, digest_size=16).hexdigest())
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    with open(file_path, "rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+        return DataFile(path, os.fstat(file.fileno()).st_size, digest.hexdigest())

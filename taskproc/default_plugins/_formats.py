@@ -1,0 +1,143 @@
+"""The two files of an entry, as bytes: the gzip pickle, and the record as JSON.
+
+Decides what is a whole record and what compresses. Knows nothing of where files are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from taskproc.interfaces import DataFile, Record, TaskKey, UpstreamRecord
+
+FORMAT = 1
+"""The number of the record's format; a record of another format does not count."""
+
+_CHUNK = 1 << 20
+_GZIP = 16  # added to zlib's window bits: with gzip's header and check sum
+_PROBE_FROM = 1 << 18
+_PROBE_SLICE = 1 << 14
+_PROBE_SLICES = 4
+_WORTH_IT = 0.9
+
+
+def digest_of(data: bytes) -> str:
+    """The digest (32 hex digits) by which contents are told apart."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def compress(payload: bytes, level: int) -> Iterator[bytes]:
+    """The payload as a gzip file, in pieces; a big one that does not compress is only stored."""
+    size = len(payload)
+    if size >= _PROBE_FROM and level and not _is_compressible(payload):
+        level = 0
+    # zlib touches 256 KiB of memory at its usual settings, 40 us before the first byte.
+    if size <= 512:
+        window, memory = 9, 1
+    elif size <= 4096:
+        window, memory = 12, 4
+    else:
+        window, memory = 15, 8
+    compressor = zlib.compressobj(level, zlib.DEFLATED, window + _GZIP, memory)
+    if size <= _CHUNK:
+        yield compressor.compress(payload) + compressor.flush()
+        return
+    view = memoryview(payload)
+    for start in range(0, size, _CHUNK):
+        if piece := compressor.compress(view[start : start + _CHUNK]):
+            yield piece
+    yield compressor.flush()
+
+
+def _is_compressible(payload: bytes) -> bool:
+    """Try 64 KiB, taken from several places: a header or a run of zeros says little of the rest."""
+    step = (len(payload) - _PROBE_SLICE) // (_PROBE_SLICES - 1)
+    sample = b"".join(payload[i * step : i * step + _PROBE_SLICE] for i in range(_PROBE_SLICES))
+    return len(zlib.compress(sample, 1)) < _WORTH_IT * len(sample)
+
+
+def decompress(data: bytes) -> bytes:
+    """The payload of a gzip file.
+
+    Raises:
+        zlib.error: it is damaged or incomplete.
+    """
+    # Room for all of it at once if it was only stored, so that it is not copied over and over.
+    return zlib.decompress(data, zlib.MAX_WBITS + _GZIP, max(len(data), zlib.DEF_BUF_SIZE))
+
+
+def encode_record(record: Record, result_bytes: int) -> bytes:
+    """A record as one line of JSON; `result_bytes` is the size of the result's file."""
+    fields = {
+        "format": FORMAT,
+        "task": record.key.name,
+        "key": record.key.digest,
+        "args": dict(record.args),
+        "code": record.code,
+        "code_scheme": record.code_scheme,
+        "attributes": record.attributes,
+        "upstreams": [(up.path, up.key.name, up.key.digest, up.version) for up in record.upstreams],
+        "digest": record.digest,
+        "version": record.version,
+        "data": record.data,
+        "root": record.root,
+        "python": record.python,
+        "result_bytes": result_bytes,
+        "provenance": dict(record.provenance),
+    }
+    return json.dumps(fields).encode() + b"\n"
+
+
+def decode_record(text: bytes) -> tuple[Record, int] | None:
+    """The record and the size of its result's file; None if this is no whole record of ours."""
+    try:
+        fields: Any = json.loads(text.decode())
+        if fields["format"] != FORMAT:
+            return None
+        upstreams, data = fields["upstreams"], fields["data"]
+        record = Record(
+            TaskKey(fields["task"], fields["key"]),
+            fields["args"],
+            fields["code"],
+            fields["code_scheme"],
+            fields["attributes"],
+            tuple(
+                [
+                    UpstreamRecord(path, TaskKey(name, digest), version)
+                    for path, name, digest, version in upstreams
+                ]
+            ),
+            fields["digest"],
+            fields["version"],
+            tuple([DataFile(path, size, digest) for path, size, digest in data]) if data else (),
+            fields["root"],
+            fields["python"],
+            fields["provenance"],
+        )
+        result_bytes = fields["result_bytes"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return (record, result_bytes) if _has_right_types(record, result_bytes) else None
+
+
+def _has_right_types(record: Record, result_bytes: object) -> bool:
+    """Whether what JSON gave has the types that a record promises."""
+    texts: list[object] = [*record.key, record.code, record.attributes, record.digest, record.version]
+    numbers: list[object] = [record.code_scheme, result_bytes]
+    for path, key, version in record.upstreams:
+        texts += (path, *key, version)
+    for path, size, digest in record.data:
+        texts += (path, digest)
+        numbers.append(size)
+    for optional in (record.root, record.python):
+        if optional is not None:
+            texts.append(optional)
+    mappings: tuple[object, object] = (record.args, record.provenance)
+    return (
+        set(map(type, texts)) == {str}
+        and set(map(type, numbers)) == {int}
+        and set(map(type, mappings)) == {dict}
+    )

@@ -1,0 +1,145 @@
+"""Answer look-ups of many stored results from one file instead of one file each.
+
+The index only saves the opening and reading of records: a row counts while the stat of both
+files of its entry is what it was, so nothing can be wrong by it, and it may be deleted at any
+time. Rows are only ever added, a batch by one write, by any number of runners; a row whose
+check sum is wrong (torn, damaged) is passed over.
+"""
+
+# os.* on plain strings: what a cache costs is its system calls, and pathlib doubles them.
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from contextlib import suppress
+from typing import NamedTuple
+
+from taskproc.default_plugins._files import Files, read_file
+from taskproc.default_plugins._formats import decode_record
+from taskproc.interfaces import Record
+
+_COMPACT_FROM = 1000
+_COMPACT_AT = 3
+"""The file is written anew when it has so many times more rows than there are entries in it."""
+
+
+class Entry(NamedTuple):
+    """What the index knows of an entry: its signature, its record, the size of its result's file."""
+
+    signature: str
+    record: Record
+    result_bytes: int
+
+
+def signature(record: os.stat_result, result: os.stat_result) -> str:
+    """By what a row tells whether the two files of its entry are still the same."""
+    return (
+        f"{record.st_size} {record.st_mtime_ns} {record.st_ino}"
+        f" {result.st_size} {result.st_mtime_ns} {result.st_ino}"
+    )
+
+
+def make_row(entry: str, entry_signature: str, record_text: bytes) -> bytes:
+    """One line: check sum, entry (path below the root), signature and record, apart by tabs."""
+    body = f"{entry}\t{entry_signature}\t".encode() + record_text.rstrip(b"\n")
+    return b"%08x\t%b\n" % (zlib.crc32(body), body)
+
+
+def _read_row(row: bytes) -> Entry | None:
+    checksum, _, body = row.partition(b"\t")
+    if checksum != b"%08x" % zlib.crc32(body):
+        return None
+    _, entry_signature, text = body.split(b"\t", 2)
+    decoded = decode_record(text)
+    return None if decoded is None else Entry(entry_signature.decode(), *decoded)
+
+
+class Index:
+    """The index file of one cache and what was read of it. Methods may be called from threads."""
+
+    def __init__(self, path: str, files: Files) -> None:
+        self._path = path
+        self._files = files
+        self._guard = threading.Lock()
+        self._rows: dict[str, bytes | Entry] = {}
+        self._found: dict[str, bytes] = {}
+        self._position = 0  # of the file of this inode, read so far
+        self._inode = 0
+        self._lines = 0
+
+    def refresh(self) -> None:
+        """Read what was added to the file since the last time."""
+        with self._guard:
+            try:
+                with open(self._path, "rb", buffering=0) as file:
+                    stat = os.fstat(file.fileno())
+                    if stat.st_ino != self._inode or stat.st_size < self._position:
+                        self._forget()
+                        self._inode = stat.st_ino
+                    if stat.st_size > self._position:
+                        file.seek(self._position)
+                        self._take(file.read())
+            except OSError:  # not there, or not readable: then every record is read by itself
+                self._forget()
+
+    def _forget(self) -> None:
+        self._rows.clear()
+        self._position = self._inode = self._lines = 0
+
+    def _take(self, data: bytes) -> None:
+        data = data[: data.rfind(b"\n") + 1]
+        self._position += len(data)
+        for line in data.splitlines():
+            # Rows are only taken apart when they are asked for.
+            fields = line.split(b"\t", 2)
+            if len(fields) == 3:
+                self._lines += 1
+                self._rows[fields[1].decode(errors="replace")] = line
+
+    def get(self, entry: str) -> Entry | None:
+        """What the index says of an entry; the caller compares the signature."""
+        row = self._rows.get(entry)
+        if isinstance(row, bytes):
+            row = _read_row(row)
+            if row is None:
+                self._rows.pop(entry, None)
+            else:
+                self._rows[entry] = row
+        return row
+
+    def note(self, entry: str, row: bytes) -> None:
+        """Remember a row that was found missing, for the next time the index is written."""
+        with self._guard:
+            self._found[entry] = row
+
+    def add(self, rows: dict[str, bytes]) -> None:
+        """Add rows, and those that were found missing, to the file."""
+        with self._guard:
+            found, self._found = self._found, {}
+            rows = found | rows
+            # Without an index the cache is slower and as right as before.
+            with suppress(OSError):
+                if self._lines > max(_COMPACT_FROM, _COMPACT_AT * len(self._rows)):
+                    self._compact()
+                if rows:
+                    # A writer that died may have left half a row: begin on a line of our own.
+                    self._files.append(self._path, b"\n" + b"".join(rows.values()))
+
+    def _compact(self) -> None:
+        # Rows that another runner adds meanwhile are lost, and found missing later.
+        data, _ = read_file(self._path)
+        latest: dict[bytes, bytes] = {}
+        for line in data.splitlines():
+            fields = line.split(b"\t", 2)
+            if len(fields) == 3:
+                latest[fields[1]] = line
+        root = os.path.dirname(self._path)
+        living = (
+            line + b"\n"
+            for entry, line in latest.items()
+            if os.path.lexists(os.path.join(root, os.fsdecode(entry)))
+        )
+        self._files.write(self._path, [b"".join(living)], durable=False)
+        self._forget()

@@ -1,0 +1,142 @@
+"""Claim keys for one runner, so that several runners share a cache without doing a task twice.
+
+A claim is a lock on one byte of a file: no file is made for it, and the kernel gives it back
+when the runner dies, however it dies. Knows nothing of entries.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import sys
+import threading
+import weakref
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from taskproc.default_plugins._files import Files
+from taskproc.interfaces import TaskKey
+
+FILES = 32
+"""Claims are spread over so many files: the kernel walks through a file's locks one by one."""
+
+_HELD_BY_ANOTHER = (errno.EAGAIN, errno.EACCES)
+_NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
+def _lock(descriptor: int, offset: int) -> None:
+    # Locks of the open file, not of the process, where the system has them: with the latter,
+    # two caches of one process would not exclude each other, and closing one would free both's.
+    if sys.platform == "linux":
+        lock = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0)
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
+    else:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
+
+
+def _unlock(descriptor: int, offset: int) -> None:
+    if sys.platform == "linux":
+        lock = struct.pack("hhqqi0q", fcntl.F_UNLCK, os.SEEK_SET, offset, 1, 0)
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
+    else:
+        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, offset)
+
+
+def _place(key: TaskKey) -> tuple[int, int]:
+    """The file and the byte of a key. Two keys of one place are less likely than a broken disk."""
+    digest = blake2b(f"{key.name}\0{key.digest}".encode("utf-8", "surrogatepass"), digest_size=9).digest()
+    return digest[0] % FILES, int.from_bytes(digest[1:]) >> 2
+
+
+class Leases:
+    """The claims of one runner; `folder` is where the lock files are, or will be."""
+
+    def __init__(self, folder: str, files: Files) -> None:
+        self._folder = folder
+        self._files = files
+        self._reset()
+        self._watches_forks = False
+
+    def _reset(self) -> None:
+        self._guard = threading.Lock()
+        self._descriptors: dict[int, int] = {}
+        self._held: set[TaskKey] = set()
+        self._lockable = True
+
+    def claim(self, keys: Iterable[TaskKey]) -> set[TaskKey]:
+        """Claim these keys; returns those granted. A key held by this object is not granted again.
+
+        On a file system without locks every key is granted.
+        """
+        granted: set[TaskKey] = set()
+        with self._guard:
+            for key in keys:
+                if key not in self._held and self._take(key):
+                    self._held.add(key)
+                    granted.add(key)
+        return granted
+
+    def _take(self, key: TaskKey) -> bool:
+        if not self._lockable:
+            return True
+        number, offset = _place(key)
+        try:
+            _lock(self._descriptor(number), offset)
+        except OSError as error:
+            if error.errno in _HELD_BY_ANOTHER:
+                return False
+            if error.errno not in _NO_LOCKS_HERE:
+                raise
+            self._lockable = False
+        return True
+
+    def _descriptor(self, number: int) -> int:
+        descriptor = self._descriptors.get(number)
+        if descriptor is None:
+            self._forget_in_forks()
+            self._files.make_directory(self._folder)
+            descriptor = self._files.open_lock_file(f"{self._folder}/{number:02}")
+            self._descriptors[number] = descriptor
+        return descriptor
+
+    def release(self, keys: Iterable[TaskKey]) -> None:
+        """Give these claims back; those that are not held are passed over."""
+        with self._guard:
+            for key in keys:
+                if key in self._held:
+                    self._held.discard(key)
+                    number, offset = _place(key)
+                    if number in self._descriptors and self._lockable:
+                        _unlock(self._descriptors[number], offset)
+
+    def close(self) -> None:
+        """Give back every claim, and the descriptors. Claims may be made again afterwards."""
+        with self._guard:
+            descriptors = list(self._descriptors.values())
+            self._descriptors.clear()
+            self._held.clear()
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _forget_in_forks(self) -> None:
+        # A forked child (of a user's own process pool) shares the open files, so it would keep
+        # the claims of a runner that died. It closes them instead, which frees nothing here.
+        if self._watches_forks:
+            return
+        self._watches_forks = True
+        reference = weakref.ref(self)
+
+        def forget() -> None:
+            leases = reference()
+            if leases is not None:
+                for descriptor in leases._descriptors.values():
+                    os.close(descriptor)
+                leases._reset()
+
+        os.register_at_fork(after_in_child=forget)
+
+    def __del__(self) -> None:
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)

@@ -1,0 +1,108 @@
+"""Find which of many keys have a whole stored result, at the cost of two stats each.
+
+An entry is whole if its record can be read and is of the key asked for, and the result and
+every data file are there in the sizes that the record tells. What records say, and whether a
+result is stale, is not known here. Nothing is written.
+"""
+
+# os.* on plain strings: what a cache costs is its system calls, and pathlib doubles them.
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+
+from taskproc.default_plugins._entry import RECORD, RESULT, has_data
+from taskproc.default_plugins._files import read_file
+from taskproc.default_plugins._formats import decode_record
+from taskproc.default_plugins._index import Index, make_row, signature
+from taskproc.default_plugins._names import Paths, leaf
+from taskproc.interfaces import Record, TaskKey
+
+_WORTH_LISTING = 32
+"""From so many unknown keys of one task on, the task's folder is listed; below, each is tried."""
+
+
+class Looker:
+    """Looks entries up, by the index where it can."""
+
+    def __init__(self, paths: Paths, index: Index) -> None:
+        self._paths = paths
+        self._index = index
+
+    def look_up(self, keys: Collection[TaskKey]) -> dict[TaskKey, Record]:
+        """The records of those keys that have a whole entry."""
+        self._index.refresh()
+        found: dict[TaskKey, Record] = {}
+        unknown: dict[str, list[TaskKey]] = {}
+        for key in keys:
+            record = self._indexed(key)
+            if record is None:
+                unknown.setdefault(key.name, []).append(key)
+            else:
+                found[key] = record
+        for task_name, some in unknown.items():
+            entries = self._entries(task_name) if len(some) >= _WORTH_LISTING else None
+            for key in some:
+                if entries is None or leaf(key) in entries:
+                    record = self._read(key)
+                    if record is not None:
+                        found[key] = record
+        return found
+
+    def _entries(self, task_name: str) -> set[str]:
+        try:
+            return set(os.listdir(self._paths.task(task_name)))
+        except OSError:
+            return set()
+
+    def _indexed(self, key: TaskKey) -> Record | None:
+        place = self._paths.place(key)
+        known = self._index.get(place)
+        if known is None:
+            return None
+        entry = f"{self._paths.root}/{place}"
+        try:
+            result = os.stat(f"{entry}/{RESULT}")
+            now = signature(os.stat(f"{entry}/{RECORD}"), result)
+        except OSError:
+            return None
+        if now != known.signature:
+            return None
+        return _if_whole(key, entry, known.record, known.result_bytes, result.st_size)
+
+    def _read(self, key: TaskKey) -> Record | None:
+        place = self._paths.place(key)
+        entry = f"{self._paths.root}/{place}"
+        try:
+            text, described = read_file(f"{entry}/{RECORD}")
+            result = os.stat(f"{entry}/{RESULT}")
+        except OSError:
+            return None
+        decoded = decode_record(text)
+        if decoded is None:
+            return None
+        record = _if_whole(key, entry, *decoded, result.st_size)
+        if record is not None:
+            self._index.note(place, make_row(place, signature(described, result), text))
+        return record
+
+    def note(self, keys: Iterable[TaskKey]) -> None:
+        """Write rows for these entries, and for those that had to be read, to the index."""
+        rows: dict[str, bytes] = {}
+        for key in keys:
+            # What is on the disk counts, not what was meant to be there.
+            place = self._paths.place(key)
+            entry = f"{self._paths.root}/{place}"
+            try:
+                text, described = read_file(f"{entry}/{RECORD}")
+                rows[place] = make_row(place, signature(described, os.stat(f"{entry}/{RESULT}")), text)
+            except OSError:
+                continue
+        self._index.add(rows)
+
+
+def _if_whole(key: TaskKey, entry: str, record: Record, told: int, size: int) -> Record | None:
+    # The key is compared since a folder may have been moved, or its name may differ by case only.
+    is_whole = told == size and record.key == key and (not record.data or has_data(entry, record.data))
+    return record if is_whole else None

@@ -1,0 +1,298 @@
+"""The default cache: a directory that people can browse, one folder a task.
+
+    CACHE/taskproc.json, index.jsonl, jobs/, leases/
+    CACHE/<task name>/<key>/  result.pkl.gz  record.json  stdout.txt  stderr.txt  data/
+
+`gzip.open` and `pickle.load` read a result without this library, and a folder may be removed
+by hand at any time. What a stored result means, and when it is stale, is the engine's to know.
+"""
+
+# os.* on plain strings: what a cache costs is its system calls, and pathlib doubles them.
+
+from __future__ import annotations
+
+import errno
+import os
+import zlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from taskproc.default_plugins import _entry, _root
+from taskproc.default_plugins._files import Files, read_file
+from taskproc.default_plugins._formats import decode_record, decompress, digest_of
+from taskproc.default_plugins._index import Index
+from taskproc.default_plugins._leases import Leases
+from taskproc.default_plugins._look_up import Looker
+from taskproc.default_plugins._names import Paths
+from taskproc.errors import CacheError, DamagedEntryError, MissingResultError
+from taskproc.hookspecs import hookimpl
+from taskproc.interfaces import CacheBackend, DataFile, LogPaths, Record, TaskKey
+
+
+class _State:
+    """What an open cache holds beyond its options; never pickled, so a worker begins anew."""
+
+    def __init__(self, root: str, files: Files) -> None:
+        self.files = files
+        self.is_made = False
+        self.paths = Paths(root)
+        self.looker = Looker(self.paths, Index(f"{root}/index.jsonl", files))
+        self.leases = Leases(f"{root}/leases", files)
+
+
+@dataclass(frozen=True)
+class DirectoryCache(CacheBackend):
+    """Keep every result in a folder of its own, as a gzip pickle beside its record.
+
+    Attributes:
+        root: the cache's directory; a relative one is below the working directory at
+            construction, and `~` is a name like any other.
+        trust: use a directory that another user owns or that everybody can write to.
+            Reading a result can run whatever code its writer put in.
+    """
+
+    name: ClassVar[str] = "directory"
+
+    # One for each object, made in __post_init__; a ClassVar so that it is no option.
+    _state: ClassVar[_State]
+
+    root: Path
+    trust: bool = False
+
+    def __post_init__(self) -> None:
+        root = os.path.abspath(self.root)
+        object.__setattr__(self, "root", Path(root))
+        object.__setattr__(self, "_state", _State(root, Files()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def __setstate__(self, options: dict[str, Any]) -> None:
+        for name, value in options.items():
+            object.__setattr__(self, name, value)
+        self.__post_init__()
+
+    @classmethod
+    def from_url(cls, url: str) -> DirectoryCache:
+        """Make a cache from a path; `?trust=true` behind it sets `trust`.
+
+        Raises:
+            CacheError: the text is empty or holds a NUL.
+        """
+        path = url.removesuffix("?trust=true")
+        if not path or "\0" in path:
+            raise CacheError(f"{url!r} is no path of a cache; give a directory, such as './cache'")
+        return cls(Path(path), trust=path != url)
+
+    @property
+    def location(self) -> str:
+        """The absolute path of the root."""
+        return str(self.root)
+
+    def open(self) -> None:
+        """Check that the cache can be used; write nothing.
+
+        Raises:
+            CacheError: the path is a file, a directory with something else in it, a cache of
+                a newer taskproc, not readable, or not safe to read (see `trust`).
+        """
+        _root.check(self.location, self.trust)
+
+    # Reading
+
+    def look_up(self, keys: Collection[TaskKey]) -> dict[TaskKey, Record]:
+        """The records of those of `keys` that have a whole stored result; writes nothing.
+
+        An entry counts if its record can be read and is of this key, and the result and every
+        data file are there in the sizes that the record tells.
+        """
+        return self._state.looker.look_up(keys)
+
+    def load(self, key: TaskKey, digest: str | None = None) -> bytes:
+        """The uncompressed pickle of a result, checked against `digest` (else the record's).
+
+        Raises:
+            MissingResultError: nothing is stored.
+            DamagedEntryError: what is stored is not what the digest says, or can't be read.
+        """
+        entry = self._path(key)
+        path = f"{entry}/{_entry.RESULT}"
+        try:
+            if digest is None:
+                decoded = decode_record(read_file(f"{entry}/{_entry.RECORD}")[0])
+                digest = decoded[0].digest if decoded else ""
+            data, _ = read_file(path)
+            payload = decompress(data)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise MissingResultError(
+                f"no result of {key} is stored in the cache {self.location!r}; run the task first"
+            ) from error
+        except zlib.error as error:
+            raise _damaged(key, path, str(error)) from error
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise _damaged(key, path, "the disk can't read it") from error
+        if digest_of(payload) != digest:
+            raise _damaged(key, path, "its digest is not the one in its record")
+        return payload
+
+    # Writing
+
+    def begin(self, key: TaskKey) -> None:
+        """A job starts: set the record and an old data directory aside, and make an empty one.
+
+        Without an old data directory all stays in place until `save` replaces it.
+        """
+        _entry.begin(self._state.files, self._path(key))
+
+    def save(self, record: Record, payload: bytes, compress_level: int, durable: bool) -> None:
+        """Store a result and its record (the record last), and forget what `begin` set aside.
+
+        `compress_level` is zlib's, 0 to 9; a big payload that does not compress is stored as
+        it is. With `durable` the entry and its data files survive a power cut. Raises OSError
+        when it can't be written; the entry is then absent, or the old one (or the new one, if
+        all that failed was to bring the folders' names to the disk).
+        """
+
+        def make_folder() -> bool:
+            return self._make_entry(record.key)
+
+        entry = self._path(record.key)
+        _entry.save(self._state.files, make_folder, entry, record, payload, compress_level, durable)
+
+    def abandon(self, key: TaskKey) -> None:
+        """A job failed: put back what `begin` set aside."""
+        _entry.abandon(self._state.files, self._path(key))
+
+    def index(self, records: Iterable[Record]) -> None:
+        """Note these, and what `look_up` had to read record by record, in the index file."""
+        self._state.looker.note(record.key for record in records)
+
+    def discard(self, keys: Iterable[TaskKey]) -> None:
+        """Forget these tasks' results, logs and data. An existing data directory stays, empty.
+
+        Raises:
+            CacheError: the root is not a cache of ours; nothing is removed.
+        """
+        if _root.may_delete(self.location):
+            for key in keys:
+                folder = self._state.paths.task(key.name)
+                if os.path.islink(folder):
+                    raise CacheError(
+                        f"{folder!r} is a link, and nothing is removed behind it; remove it by hand"
+                    )
+                _entry.discard(self._state.files, self._path(key))
+
+    def discard_all(self, task_name: str) -> None:
+        """Forget every result of tasks of this name (see `discard`)."""
+        if not _root.may_delete(self.location):
+            return
+        files, folder = self._state.files, self._state.paths.task(task_name)
+        if os.path.islink(folder):
+            files.unlink(folder)
+        elif os.path.isdir(folder):
+            for name in os.listdir(folder):
+                _entry.discard(files, f"{folder}/{name}")
+            files.remove_directory(folder)
+
+    def set_aside(self, key: TaskKey) -> None:
+        """Rename the files of a damaged entry, the record first: `result.pkl.gz.damaged`."""
+        _entry.set_aside(self._state.files, self._path(key))
+
+    # Claims
+
+    def lease(self, keys: Collection[TaskKey]) -> set[TaskKey]:
+        """Claim keys for this runner; returns those granted (others are held by another runner).
+
+        A key that this object holds is not granted again. On a file system without locks
+        every other key is granted.
+        """
+        self._make_root()
+        return self._state.leases.claim(keys)
+
+    def release(self, keys: Iterable[TaskKey]) -> None:
+        """Give back claims. A dead runner's claims end by themselves."""
+        self._state.leases.release(keys)
+
+    # A task's own files
+
+    def data_directory(self, key: TaskKey, create: bool) -> Path:
+        """The task's data directory, made if `create`."""
+        path = f"{self._path(key)}/{_entry.DATA}"
+        if create and not os.path.isdir(path):
+            self._make_entry(key)
+            self._state.files.make_directory(path)
+        return Path(path)
+
+    def list_data(self, key: TaskKey) -> tuple[DataFile, ...]:
+        """The files now in the data directory, sorted by path, each with its content digest.
+
+        A symbolic link counts as what it says, not as what it points to.
+        """
+        return _entry.list_data(self._path(key))
+
+    def log_paths(self, key: TaskKey) -> LogPaths:
+        """Where the task's output goes."""
+        entry = self._path(key)
+        return LogPaths(Path(f"{entry}/{_entry.STDOUT}"), Path(f"{entry}/{_entry.STDERR}"))
+
+    def keep_logs(self, key: TaskKey, stdout: Path | None, stderr: Path | None) -> None:
+        """Move these files to the task's log paths; None means no output (an old log goes)."""
+        entry = self._path(key)
+        if stdout is None and stderr is None and not os.path.isdir(entry):
+            return
+        self._make_entry(key)
+        for source, name in ((stdout, _entry.STDOUT), (stderr, _entry.STDERR)):
+            if source is None:
+                self._state.files.unlink(f"{entry}/{name}")
+            else:
+                self._state.files.move(str(source), f"{entry}/{name}")
+
+    def scratch(self) -> Path:
+        """An existing folder for jobs and output in flight, visible to every worker."""
+        path = f"{self.location}/jobs"
+        if not os.path.isdir(path):
+            self._make_root()
+            self._state.files.make_directory(path)
+        return Path(path)
+
+    def close(self) -> None:
+        """Give back descriptors and claims. The cache may be used again afterwards."""
+        self._state.leases.close()
+
+    # Folders
+
+    def _make_root(self) -> None:
+        if not self._state.is_made:
+            _root.make(self.location, self.trust, self._state.files)
+            self._state.is_made = True
+
+    def _make_entry(self, key: TaskKey) -> bool:
+        """Make the entry's folder, and what is missing above it; False if it was there."""
+        files, entry = self._state.files, self._path(key)
+        try:
+            return files.make_directory(entry)
+        except (FileNotFoundError, NotADirectoryError):
+            self._state.is_made = False  # somebody may have removed the whole cache
+            self._make_root()
+            files.make_directory(self._state.paths.task(key.name))
+            return files.make_directory(entry)
+
+    def _path(self, key: TaskKey) -> str:
+        return self._state.paths.entry(key)
+
+
+def _damaged(key: TaskKey, path: str, fault: str) -> DamagedEntryError:
+    return DamagedEntryError(
+        f"the stored result of {key} is damaged: {path!r}: {fault}; run the task again to compute it anew",
+        key,
+    )
+
+
+@hookimpl
+def taskproc_register_cache_backends() -> Sequence[type[CacheBackend]]:
+    """The directory cache."""
+    return [DirectoryCache]

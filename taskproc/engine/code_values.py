@@ -1,0 +1,127 @@
+"""Look into values that code names: which functions and classes they hold, and their text.
+
+Knows nothing of modules or of source.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
+from typing import Any
+
+from taskproc.core.arguments import Encoder, canonical
+from taskproc.core.records import JSON
+
+MAX_TEXT = 64 * 1024
+"""A value whose text is longer (in bytes), or that has more items, counts by its source."""
+
+MAX_ARRAY = 16 * 1024 * 1024
+"""So does an array of more bytes, though its text is only a digest: reading it takes long."""
+
+_PLAIN = frozenset({int, float, complex, bool, type(None), type(...), range, ModuleType, BuiltinFunctionType})
+_SEQUENCES = list | tuple | set | frozenset | deque
+
+
+def encoded(value: Any, code_of: Callable[[FunctionType], JSON]) -> str | None:
+    """The text of a value, or None if it has none or a long one."""
+    try:
+        text = canonical(Encoder(code_of).encode(value))
+    except Exception:  # noqa: BLE001 - a user's class may raise anything here; then its source counts
+        return None
+    return text.decode("ascii") if len(text) <= MAX_TEXT else None
+
+
+def functions_in(member: Any) -> Iterator[FunctionType]:
+    """The functions that a member of a class consists of, as it stands in the class."""
+    if isinstance(member, FunctionType):
+        yield member
+    elif isinstance(member, staticmethod | classmethod):
+        yield from functions_in(member.__func__)
+    elif isinstance(member, property):
+        for accessor in (member.fget, member.fset, member.fdel):
+            yield from functions_in(accessor)
+    elif isinstance(member, functools.cached_property | functools.partialmethod):
+        yield from functions_in(member.func)
+
+
+def cells(function: FunctionType) -> list[tuple[str, Any]]:
+    """The variables that a function took from around itself, with their values; empty ones left out."""
+    found = []
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found.append((name, cell.cell_contents))
+        except ValueError:
+            continue
+    return [(name, value) for name, value in found if name != "__class__"]
+
+
+def defaults(function: FunctionType) -> list[Any]:
+    """The values of a function's defaults, in the order of its parameters."""
+    return [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+
+
+class Survey:
+    """One walk through a value, of at most MAX_TEXT steps.
+
+    Args:
+        is_part: told every object but plain data; if True, its inside is not looked at.
+        opens: whether the attributes of an instance of this class are looked at.
+
+    Attributes:
+        is_small: whether the walk came to its end.
+    """
+
+    def __init__(self, is_part: Callable[[Any], bool], opens: Callable[[type], bool]) -> None:
+        self._is_part = is_part
+        self._opens = opens
+        self._seen: dict[int, object] = {}
+        self.is_small = True
+
+    def walk(self, value: Any) -> None:
+        left = MAX_TEXT
+        stack = [value]
+        while stack and self.is_small:
+            item = stack.pop()
+            left -= 1
+            if type(item) in _PLAIN:
+                continue
+            if isinstance(item, str | bytes | bytearray):
+                left -= len(item)
+            elif id(item) not in self._seen:
+                self._seen[id(item)] = item
+                if not self._is_part(item):
+                    inside = list(self._inside(item, left))
+                    stack += inside
+                    left -= len(inside)
+            self.is_small = self.is_small and left >= 0
+
+    def _inside(self, item: Any, left: int) -> Iterable[Any]:
+        if isinstance(item, _SEQUENCES | dict) and len(item) > left:
+            self.is_small = False
+            return ()
+        if isinstance(item, _SEQUENCES):
+            return item
+        if isinstance(item, dict | MappingProxyType):
+            return [*item.keys(), *item.values()]
+        if isinstance(item, FunctionType):  # another's wrapper around a function of the project
+            return [*(value for _, value in cells(item)), *item.__dict__.values()]
+        if isinstance(item, functools.partial):
+            return [item.func, *item.args, *item.keywords.values()]
+        if isinstance(item, MethodType):
+            return [item.__func__, item.__self__]
+        if found := list(functions_in(item)):
+            return found
+        if isinstance(size := getattr(type(item), "nbytes", None) and item.nbytes, int) and size > MAX_ARRAY:
+            self.is_small = False
+            return ()
+        return self._attributes(item)
+
+    def _attributes(self, item: Any) -> Iterable[Any]:
+        attributes = getattr(item, "__dict__", None)
+        if not isinstance(attributes, Mapping):
+            return ()
+        if self._opens(type(item)):
+            return list(attributes.values())
+        return [attributes["__wrapped__"]] if "__wrapped__" in attributes else ()

@@ -1,0 +1,314 @@
+"""Follow what the code of a class or function in memory names, within the project.
+
+The project is what lies outside of the standard library and of installed distributions, and
+one top-level package more, wherever it is installed. taskproc itself is never followed.
+Knows nothing of fingerprints of whole classes.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping, Sequence
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from taskproc.core.fingerprint import NormalForm, Reference, bytecode_form, normal_form, text_digest
+from taskproc.core.names import found_name
+from taskproc.core.records import JSON
+from taskproc.core.task import Task
+from taskproc.engine.code_parts import Part, PartTable
+from taskproc.engine.code_values import Survey, cells, defaults, encoded, functions_in
+from taskproc.engine.source_files import Definition, SourceFile, Sources, module_globals
+from taskproc.engine.static_code import TASK_DIGEST, StaticCode, absolute_name, package_of
+from taskproc.modules import canonical_name
+
+# What Python itself keeps in a module; `__name__` depends on how the module came to run.
+_OF_THE_MODULE = frozenset(
+    {
+        "__name__", "__file__", "__doc__", "__package__", "__loader__", "__spec__", "__path__",
+        "__builtins__", "__cached__", "__annotations__", "__dict__", "__debug__",
+    }
+)  # fmt: skip
+
+_UNREADABLE = text_digest("neither source nor text")
+
+
+class LiveCode:
+    """Makes the parts for code in memory.
+
+    Args:
+        sources: the source files.
+        table: where the parts are kept.
+        project: what is followed.
+    """
+
+    def __init__(self, sources: Sources, table: PartTable, project: Project) -> None:
+        self._sources = sources
+        self._table = table
+        self._project = project
+        self._static = StaticCode(table, sources, project)
+        self._forms: dict[int, NormalForm] = {}
+        self._encoding: set[int] = set()
+
+    # --- parts ---
+
+    def parts_of(self, thing: Any) -> list[Part]:
+        """The parts of a class, function or any value: what of the project's code it holds."""
+        return self._survey(thing)[0]
+
+    def class_part(self, cls: type) -> Part:
+        """A class with all its own code, its bases included."""
+        name = f"{canonical_name(cls.__module__)}.{cls.__qualname__}"
+        return self._table.get(("class", id(cls)), name, lambda part: self._fill_class(part, cls), cls)
+
+    def function_part(self, function: FunctionType) -> Part:
+        """A function, with what it took from around itself."""
+        name = f"{_home(function.__globals__)}.{function.__code__.co_qualname}"
+        return self._table.get(
+            ("function", id(function)), name, lambda part: self._fill_function(part, function), function
+        )
+
+    def _task_part(self, cls: type) -> Part:
+        """Another Task class, known by its name only."""
+
+        def fill(part: Part) -> None:
+            part.digest = TASK_DIGEST
+
+        name = f"{canonical_name(cls.__module__)}.{cls.__qualname__}"
+        return self._table.get(("task", id(cls)), name, fill, cls)
+
+    def _direct(self, value: Any) -> list[Part] | None:
+        """The part that a function, class or task is by itself; None for anything else."""
+        if isinstance(value, FunctionType):
+            if self._project.has_globals(value.__globals__):
+                return [self.function_part(value)]
+            return [] if found_name(value) is not None and not hasattr(value, "__wrapped__") else None
+        if isinstance(value, type):
+            if not self._project.has_class(value):
+                return []
+            return [self._task_part(value) if issubclass(value, Task) else self.class_part(value)]
+        return [self._task_part(type(value))] if isinstance(value, Task) else None
+
+    def _survey(self, value: Any) -> tuple[list[Part], bool]:
+        """The parts inside a value, and whether it is small enough to be written down."""
+        found: list[Part] = []
+
+        def is_part(item: Any) -> bool:
+            parts = self._direct(item)
+            if parts is None and self._project.has_class(type(item)):
+                found.append(self.class_part(type(item)))
+            found.extend(parts or ())
+            return parts is not None
+
+        survey = Survey(is_part, self._project.has_class)
+        survey.walk(value)
+        return found, survey.is_small
+
+    # --- names ---
+
+    def follow(self, reference: Reference, names: Mapping[str, Any]) -> list[Part]:
+        """The parts behind a name in the code of a module with these globals."""
+        if reference.module is not None:
+            return self._static.follow(reference, names)
+        name, rest = reference.path[0], reference.path[1:]
+        while name not in _OF_THE_MODULE and name in names:
+            value = names[name]
+            if not isinstance(value, ModuleType):
+                return self._named(names, name, value, rest)
+            if not self._project.has_globals(vars(value)):
+                return []
+            if not rest:
+                return [self._module_part(value)]
+            names, name, rest = vars(value), rest[0], rest[1:]
+        return []  # a builtin, or not bound (yet)
+
+    def _named(self, names: Mapping[str, Any], name: str, value: Any, rest: Sequence[str]) -> list[Part]:
+        direct = self._direct(value)
+        if direct is None or (isinstance(value, type) and self._is_made(value)):
+            return [self._constant_part(names, name, value)]
+        if not (rest and isinstance(value, type) and issubclass(value, Task)):
+            return direct
+        # `Other.helper(...)` calls code of another task that no record of this one speaks of.
+        for base in value.__mro__:
+            if rest[0] in vars(base) and self._project.has_class(base):
+                member = vars(base)[rest[0]]
+                held = list(functions_in(member)) or [member]
+                owner = f"{canonical_name(base.__module__)}.{base.__qualname__}.{rest[0]}"
+                return direct + [part for item in held for part in self._held(owner, item)]
+        return direct
+
+    def _is_made(self, cls: type) -> bool:
+        """Whether a class of the project is made by a call (`namedtuple(...)`), not by a statement."""
+        file = (
+            self._sources.of_module(module_globals(cls.__module__)) if self._project.has_class(cls) else None
+        )
+        return file is not None and cls.__qualname__ not in file.definitions
+
+    def _module_part(self, module: ModuleType) -> Part:
+        """A module that is named as a whole (`getattr(helpers, name)`): all of its source."""
+
+        def fill(part: Part) -> None:
+            file = self._sources.of_module(vars(module))
+            if file is None:
+                part.digest = _UNREADABLE
+                return
+            self._apply(part, normal_form([file.tree]), vars(module))
+
+        return self._table.get(("module", id(module)), canonical_name(module.__name__), fill, module)
+
+    def _constant_part(self, names: Mapping[str, Any], name: str, value: Any) -> Part:
+        names, name = self._origin(names, name, value)
+
+        def fill(part: Part) -> None:
+            is_class = isinstance(value, type)
+            part.needs, is_small = ([], False) if is_class else self._survey(value)
+            file = self._sources.of_module(names)
+            statements = file.binding(name) if file is not None else []
+            own = [node for node in statements if not isinstance(node, ast.Import | ast.ImportFrom)]
+            text = encoded(value, self._own_code) if is_small else None
+            if file is not None and text is not None and _varies(file, name, text, own):
+                text = None
+            if text is not None:
+                part.digest = text_digest(text)
+            elif own:
+                self._apply(part, normal_form(own), names)
+            else:
+                part.digest = _UNREADABLE
+
+        key = ("constant", id(names), name, id(value))
+        return self._table.get(key, f"{_home(names)}.{name}", fill, names, value)
+
+    def _origin(self, names: Mapping[str, Any], name: str, value: Any) -> tuple[Mapping[str, Any], str]:
+        """The module that binds a constant itself, instead of importing it from another one."""
+        for _ in range(20):
+            file = self._sources.of_module(names)
+            statements = file.binding(name) if file is not None else []
+            if not statements or not isinstance(statements[-1], ast.ImportFrom):
+                break
+            original = next(a.name for a in statements[-1].names if (a.asname or a.name) == name)
+            other = module_globals(_imported_from(statements[-1], names))
+            if other.get(original) is not value or not self._project.has_globals(other):
+                break
+            names, name = other, original
+        return names, name
+
+    # --- filling ---
+
+    def _apply(self, part: Part, form: NormalForm, names: Mapping[str, Any], but: Iterable[str] = ()) -> None:
+        part.digest = form.digest
+        known = frozenset(but)
+        for reference in form.references:
+            if reference.module is not None or reference.path[0] not in known:
+                part.needs += self.follow(reference, names)
+
+    def _form(self, function: FunctionType) -> NormalForm:
+        """What counts of a function's own code."""
+        code: CodeType = function.__code__
+        form = self._forms.get(id(code))
+        if form is None:
+            found = self._sources.of_function(function)
+            form = bytecode_form(code) if found is None else normal_form([found[1]])
+            self._forms[id(code)] = form
+        return form
+
+    def _fill_function(self, part: Part, function: FunctionType) -> None:
+        free = function.__code__.co_freevars
+        self._apply(part, self._form(function), function.__globals__, free)
+        part.needs += self._captured(part.name, function)
+        wrapped = function.__dict__.get("__wrapped__")
+        if wrapped is not None:
+            part.needs += self._held(f"{part.name}.__wrapped__", wrapped)
+        if "<" in function.__code__.co_qualname:
+            # Made again at every call of what stands around it: its defaults may differ each time.
+            for number, value in enumerate(defaults(function)):
+                part.needs += self._held(f"{part.name}(default {number})", value)
+
+    def _captured(self, owner: str, function: FunctionType) -> list[Part]:
+        return [part for name, value in cells(function) for part in self._held(f"{owner}({name})", value)]
+
+    def _held(self, name: str, value: Any) -> list[Part]:
+        """The parts of a value that stands under no name of a module."""
+        if isinstance(value, ModuleType):
+            return [self._module_part(value)] if self._project.has_globals(vars(value)) else []
+        direct = self._direct(value)
+        if direct is not None:
+            return direct
+
+        def fill(part: Part) -> None:
+            part.needs, is_small = self._survey(value)
+            text = encoded(value, self._own_code) if is_small else None
+            part.digest = _UNREADABLE if text is None else text_digest(text)
+
+        return [self._table.get(("held", name, id(value)), name, fill, value)]
+
+    def _own_code(self, function: FunctionType) -> JSON:
+        """A nameless function inside a constant; what it reaches is among the constant's needs."""
+        if id(function) in self._encoding:
+            return "itself"
+        self._encoding.add(id(function))
+        try:
+            values = [*defaults(function), *(value for _, value in cells(function))]
+            return [self._form(function).digest, *(encoded(value, self._own_code) for value in values)]
+        finally:
+            self._encoding.discard(id(function))
+
+    # --- classes ---
+
+    def _fill_class(self, part: Part, cls: type) -> None:
+        own, others = self._methods(cls)
+        found = self._sources.of_class(cls, own)
+        names = own[0].__globals__ if own else module_globals(cls.__module__)
+        is_task = issubclass(cls, Task)
+        if found is not None:
+            free = {name for function in own for name in function.__code__.co_freevars}
+            form = normal_form([found[1]], SETTINGS if is_task else ())
+            self._apply(part, form, names, free)
+            for function in own:
+                part.needs += self._captured(f"{part.name}.{function.__name__}", function)
+            others = [f for f in others if not is_generated(f) and self._project.has_globals(f.__globals__)]
+        else:
+            part.digest = text_digest(f"class {cls.__qualname__}")
+            home = cls.__module__
+            others = own + [f for f in others if f.__globals__.get("__name__", home) == home]
+        for function in others:
+            part.needs += self.parts_of(function)
+        if found is None or "<locals>" in cls.__qualname__:
+            part.needs += self._data(part.name, cls)
+        relatives = {self._task_part(base) for base in cls.__mro__ if issubclass(base, Task)}
+        part.needs = [need for need in part.needs if need not in relatives]
+        for base in (*cls.__bases__, type(cls)):
+            if self._project.has_class(base):
+                part.needs.append(self.class_part(base))
+
+
+def _home(names: Mapping[str, Any]) -> str:
+    return canonical_name(str(names.get("__name__", "")))
+
+
+def _imported_from(statement: ast.ImportFrom, names: Mapping[str, Any]) -> str:
+    package = names.get("__package__") or package_of(
+        str(names.get("__name__", "")), str(names.get("__file__", ""))
+    )
+    return absolute_name(statement.module or "", statement.level, package)
+
+
+def _varies(file: SourceFile, name: str, text: str, statements: Sequence[ast.stmt]) -> bool:
+    """Whether a value tells less than its source: made by a definition, changed by functions, or a path."""
+    if name in file.rebound or any(isinstance(node, Definition) for node in statements):
+        return True
+    return '"/' in text and _reads_file_name(file, name)
+
+
+def _reads_file_name(file: SourceFile, name: str) -> bool:
+    """Whether a name of the module is made from `__file__`, and so differs from place to place."""
+    seen = {name}
+    stack = [name]
+    while stack:
+        for reference in normal_form(file.binding(stack.pop())).references:
+            first = reference.path[0] if reference.module is None else ""
+            if "__file__" in reference.path:
+                return True
+            if first not in seen:
+                seen.add(first)
+                stack.append(first)
+    return False

@@ -1,0 +1,334 @@
+"""Find the source of functions, classes and assignments, each file read and parsed once.
+
+Source is given for a function only if it is what the function was compiled from: a file may
+have been edited since it was imported, and what runs is the code in memory. Knows nothing of
+what code reaches.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import linecache
+import os
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, TypeAlias
+
+from taskproc.core.fingerprint import bytecode_form
+
+Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+_INSTALLED_FOLDERS = ("site-packages", "dist-packages")
+
+
+class SourceFile:
+    """One parsed file (or notebook cell).
+
+    Attributes:
+        tree: its syntax tree.
+        definitions: classes and functions by qualified name, in order.
+        bindings: for each name of the module the statements that give it a value or change it.
+        rebound: names of the module that some function declares `global`, and so may change.
+    """
+
+    def __init__(self, text: bytes | str) -> None:
+        self.tree = ast.parse(text)
+        self.definitions: dict[str, list[Definition]] = {}
+        self.bindings: dict[str, list[ast.stmt]] = {}
+        self._index()
+        self.rebound = frozenset(_declared_global(self.tree)) if "global" in _as_text(text) else frozenset()
+        self._compiled: dict[str, list[CodeType]] | None = None
+
+    def binding(self, name: str) -> list[ast.stmt]:
+        """The statements of the module that bind or change a name; [] if there are none."""
+        return sorted(self.bindings.get(name, ()), key=first_line)
+
+    def compiled(self, qualname: str) -> list[CodeType]:
+        """What Python makes of the functions of this name, if the file is as it was imported."""
+        if self._compiled is None:
+            self._compiled = {}
+            try:
+                top = compile(self.tree, "", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+            except (SyntaxError, ValueError, RecursionError):
+                return []
+            stack = [top]
+            while stack:
+                for constant in stack.pop().co_consts:
+                    if isinstance(constant, CodeType):
+                        self._compiled.setdefault(constant.co_qualname, []).append(constant)
+                        stack.append(constant)
+        return self._compiled.get(qualname, [])
+
+    def find(self, code: CodeType) -> Function | None:
+        """The source of a function: by its name and, where that is not enough, its first line."""
+        if code.co_name == "<lambda>":
+            return self._find_lambda(code)
+        found = [
+            node for node in self.definitions.get(code.co_qualname, []) if not isinstance(node, ast.ClassDef)
+        ]
+        if len(found) == 1:
+            return found[0]
+        return next((node for node in found if first_line(node) == code.co_firstlineno), None)
+
+    def _find_lambda(self, code: CodeType) -> ast.Lambda | None:
+        """The one lambda at this line; of several, the one whose body is where the code's is."""
+        found = [
+            node
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Lambda) and node.lineno == code.co_firstlineno
+        ]
+        if len(found) > 1:
+            places = [(line, column) for line, _, column, _ in code.co_positions()]
+            found = [node for node in found if places and places[-1] == _place(node.body)]
+        return found[0] if len(found) == 1 else None
+
+    def _index(self) -> None:
+        stack: list[tuple[Iterable[ast.AST], str, bool]] = [(self.tree.body, "", True)]
+        while stack:
+            nodes, prefix, top = stack.pop()
+            for node in nodes:
+                if top and isinstance(node, ast.stmt):
+                    for name in _bound_names(node):
+                        self.bindings.setdefault(name, []).append(node)
+                if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                    qualname = prefix + node.name
+                    self.definitions.setdefault(qualname, []).append(node)
+                    inside = "." if isinstance(node, ast.ClassDef) else ".<locals>."
+                    stack.append((node.body, qualname + inside, False))
+                else:
+                    # A loop or a with statement counts as a whole for what it binds.
+                    apart = isinstance(node, ast.If | ast.Try | ast.TryStar | ast.ExceptHandler)
+                    stack += [(block, prefix, top and apart) for block in _blocks(node)]
+
+
+class Sources:
+    """The source files of this process, as they were when first asked for."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, SourceFile | None] = {}
+        self._states: dict[str, object] = {}
+        self._installed: dict[str, bool] = {}
+
+    def refreshed(self) -> Sources:
+        """The same for a later look: files that changed since are read again."""
+        later = Sources()
+        for path, file in self._files.items():
+            if self._states[path] == _state(path):
+                later._files[path], later._states[path] = file, self._states[path]
+        return later
+
+    def file(self, path: str | None) -> SourceFile | None:
+        """The parsed file, or None if there is none or it is not Python."""
+        if path is None:
+            return None
+        if path not in self._files:
+            self._states[path] = _state(path)
+            self._files[path] = _parse(path)
+        return self._files[path]
+
+    def of_module(self, names: Mapping[str, Any]) -> SourceFile | None:
+        """The source of the module whose globals these are."""
+        return self.file(_module_path(names))
+
+    def of_function(self, function: FunctionType) -> tuple[SourceFile, Function] | None:
+        """The source of a function, if it is what the function was made from."""
+        code = function.__code__
+        path = source_path(code, function.__globals__)
+        file = self.file(path)
+        if file is None:
+            return None
+        node = file.find(code)
+        if node is None or not self._is_current(file, path, function):
+            return None
+        return file, node
+
+    def of_class(
+        self, cls: type, functions: Iterable[FunctionType]
+    ) -> tuple[SourceFile, ast.ClassDef] | None:
+        """The source of a class, whose own functions are `functions`, if they were made from it."""
+        own = list(functions)
+        lines = {function.__code__.co_firstlineno for function in own}
+        if own:
+            path: str | None = source_path(own[0].__code__, own[0].__globals__)
+        else:
+            path = _module_path(module_globals(cls.__module__))
+        file = self.file(path)
+        if file is None:
+            return None
+        found = [
+            node for node in file.definitions.get(cls.__qualname__, []) if isinstance(node, ast.ClassDef)
+        ]
+        if len(found) > 1 and lines:
+            found = [node for node in found if any(_spans(node, line) for line in lines)] or found
+        if not found or not all(self._is_current(file, path, function) for function in own):
+            return None
+        node = found[-1]
+        return (file, node) if _constants_hold(node, cls) else None
+
+    def _is_current(self, file: SourceFile, path: str | None, function: FunctionType) -> bool:
+        """Whether the file still says what the function was compiled from.
+
+        A loader that changes the code it compiles (pytest's, for one) can't be checked so.
+        """
+        code = function.__code__
+        loader = function.__globals__.get("__loader__")
+        plain = type(loader) is importlib.machinery.SourceFileLoader
+        if not plain and path is not None and os.path.isfile(path):
+            return True
+        same_name = file.compiled(code.co_qualname)
+        if code in same_name:
+            return True
+        digest = bytecode_form(code).digest
+        return any(bytecode_form(other).digest == digest for other in same_name)
+
+    def is_installed(self, path: str) -> bool:
+        """Whether a file belongs to the standard library or to an installed distribution."""
+        known = self._installed.get(path)
+        if known is None:
+            folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+            known = self._installed[path] = any(
+                part in _INSTALLED_FOLDERS for part in path.split(os.sep)
+            ) or any(path.startswith(folder + os.sep) for folder in folders)
+        return known
+
+
+def source_path(code: CodeType, names: Mapping[str, Any]) -> str:
+    """The file of a code object; a script's may be told relative to a folder left since."""
+    path = code.co_filename
+    known = _module_path(names)
+    if known is not None and not os.path.isabs(path) and os.path.basename(path) == os.path.basename(known):
+        return known
+    return path
+
+
+def first_line(node: ast.AST) -> int:
+    """The line at which Python lets a function begin: that of its first decorator."""
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min(int(getattr(part, "lineno", 0)) for part in [node, *decorators])
+
+
+def find_module_file(name: str) -> str | None:
+    """The source file of a module, found without importing it."""
+    module = sys.modules.get(name)
+    if module is not None:
+        return _module_path(vars(module))
+    spec = _find_spec(name)
+    return spec.origin if spec is not None and spec.has_location else None
+
+
+def _find_spec(name: str) -> importlib.machinery.ModuleSpec | None:
+    parent = name.rpartition(".")[0]
+    path: list[str] | None = None
+    if parent in sys.modules:
+        path = list(getattr(sys.modules[parent], "__path__", []))
+    elif parent:
+        above = _find_spec(parent)
+        path = list(above.submodule_search_locations or []) if above is not None else []
+    try:
+        return importlib.machinery.PathFinder.find_spec(name, path)
+    except (ImportError, ValueError):
+        return None
+
+
+def _module_path(names: Mapping[str, Any]) -> str | None:
+    file = names.get("__file__")
+    return os.path.abspath(file) if isinstance(file, str) and file.endswith((".py", ".pyw")) else None
+
+
+def module_globals(name: str) -> dict[str, Any]:
+    """The globals of a loaded module; empty if it is not loaded."""
+    module = sys.modules.get(name)
+    return vars(module) if isinstance(module, ModuleType) else {}
+
+
+def _state(path: str) -> object:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _parse(path: str) -> SourceFile | None:
+    text: bytes | str
+    try:
+        with open(path, "rb") as stream:
+            text = stream.read()
+    except (OSError, ValueError):
+        text = "".join(linecache.getlines(path))  # a notebook's cells have no file
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return SourceFile(text) if text else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _as_text(text: bytes | str) -> str:
+    return text if isinstance(text, str) else text.decode("latin-1")
+
+
+def _place(node: ast.expr) -> tuple[int, int]:
+    return node.lineno, node.col_offset
+
+
+def _spans(node: ast.ClassDef, line: int) -> bool:
+    return first_line(node) <= line <= (node.end_lineno or node.lineno)
+
+
+def _constants_hold(node: ast.ClassDef, cls: type) -> bool:
+    """Whether the plain constants of a class body are still those of the class."""
+    for statement in node.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
+            value = statement.value.value
+            for target in statement.targets:
+                held = vars(cls).get(target.id, value) if isinstance(target, ast.Name) else value
+                if type(held) is type(value) and held != value:
+                    return False
+    return True
+
+
+def _blocks(node: ast.AST) -> Iterator[list[ast.AST]]:
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        block = getattr(node, field, None)
+        if isinstance(block, list):
+            yield block
+
+
+def _declared_global(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Global):
+            yield from node.names
+
+
+def _bound_names(statement: ast.stmt) -> set[str]:
+    """The names of the module that a statement binds, or whose value it changes."""
+    if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return {statement.name}
+    if isinstance(statement, ast.If | ast.Try | ast.TryStar):
+        return set()  # their blocks are looked at one by one
+    if isinstance(statement, ast.Import):
+        return {alias.asname or alias.name.partition(".")[0] for alias in statement.names}
+    if isinstance(statement, ast.ImportFrom):
+        return {alias.asname or alias.name for alias in statement.names}
+    names: set[str] = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store):
+            names |= _base_name(node)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            method = node.value.func  # `TABLE.update(...)`
+            names |= _base_name(method) if isinstance(method, ast.Attribute) else set()
+    return names
+
+
+def _base_name(node: ast.expr) -> set[str]:
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return {node.id} if isinstance(node, ast.Name) else set()

@@ -1,0 +1,219 @@
+"""A failing disk, and a process that dies, at each step of a save: never a wrong answer."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskproc.default_plugins._files import Files
+from taskproc.default_plugins.directory_cache import DirectoryCache, _State
+from taskproc.errors import CacheError
+from taskproc.interfaces import DataFile, Record
+from taskproc.testing import example_key, example_record
+
+KEY = example_key()
+STEPS = (
+    "make_directory",
+    "make_parents",
+    "rename",
+    "unlink",
+    "remove_tree",
+    "sync_file",
+    "sync_directory",
+    "_create",
+    "_write",
+    "_sync",
+)
+SYNCING = ("sync_file", "sync_directory", "_sync")
+
+
+class Killed(BaseException):
+    """Stands for the death of the process: nothing after it is done."""
+
+
+class FastFiles(Files):
+    """A disk that does not sync, which would be most of these tests' time."""
+
+    def _sync(self, descriptor: int) -> None:
+        pass
+
+
+class FailingFiles(FastFiles):
+    """A disk whose step number `at` fails: with an error, or as if the process died there."""
+
+    def __init__(self, at: int, kill: bool) -> None:
+        super().__init__()
+        self.left = at
+        self.failed = ""
+        self.kill = kill
+
+    def step(self, name: str) -> None:
+        self.left -= 1
+        if self.failed and self.kill:
+            raise Killed
+        if self.left == 0:
+            self.failed = name
+            raise Killed if self.kill else OSError(errno.ENOSPC, "No space left on device")
+
+
+def _failing(name: str) -> Any:
+    real = getattr(FastFiles, name)
+
+    def method(self: FailingFiles, *arguments: Any, **named: Any) -> Any:
+        self.step(name)
+        return real(self, *arguments, **named)
+
+    return method
+
+
+for _name in STEPS:
+    setattr(FailingFiles, _name, _failing(_name))
+
+
+def cache_on(root: Path, files: Files) -> DirectoryCache:
+    cache = DirectoryCache(root)
+    object.__setattr__(cache, "_state", _State(str(root), files))
+    return cache
+
+
+def work(cache: DirectoryCache, text: str, with_data: bool) -> Record:
+    """What a job does with the cache."""
+    cache.begin(KEY)
+    data: tuple[DataFile, ...] = ()
+    if with_data:
+        (cache.data_directory(KEY, create=True) / "file").write_text(text)
+        data = cache.list_data(KEY)
+    record = example_record(KEY, text.encode(), data=data)
+    cache.save(record, text.encode(), 9, durable=True)
+    return record
+
+
+def until_nothing_fails(kill: bool) -> Iterator[FailingFiles]:
+    for at in range(1, 100):
+        files = FailingFiles(at, kill)
+        yield files
+        if files.left > 0:
+            assert at > 8, "hardly any step went through the failing disk"
+            return
+    raise AssertionError("there is no end of steps")
+
+
+def answers(root: Path) -> tuple[Record, bytes, tuple[str, ...]] | None:
+    """What another process finds: record, result and data."""
+    cache = DirectoryCache(root)
+    cache.open()
+    record = cache.look_up([KEY]).get(KEY)
+    if record is None:
+        return None
+    data = cache.data_directory(KEY, create=False)
+    return record, cache.load(KEY), tuple((data / file.path).read_text() for file in record.data)
+
+
+@pytest.mark.parametrize("with_data", [False, True])
+@pytest.mark.parametrize("has_old", [False, True])
+def test_a_full_disk_at_any_step_leaves_the_old_entry_or_none_and_a_later_save_works(
+    tmp_path: Path, has_old: bool, with_data: bool
+) -> None:
+    for files in until_nothing_fails(kill=False):
+        root = tmp_path / str(files.left)
+        old = work(cache_on(root, FastFiles()), "old", with_data) if has_old else None
+        cache = cache_on(root, files)
+        try:
+            new = work(cache, "newer", with_data)
+        except (OSError, CacheError):
+            cache.abandon(KEY)
+            found = answers(root)
+            if found is not None and not (files.failed in SYNCING and found[1] == b"newer"):
+                assert found == (old, b"old", ("old",) * with_data)
+            parts = [path.name for path in root.rglob("*.part")]
+            assert parts == []
+            new = work(cache, "newer", with_data)
+        assert answers(root) == (new, b"newer", ("newer",) * with_data)
+
+
+@pytest.mark.parametrize("with_data", [False, True])
+@pytest.mark.parametrize("has_old", [False, True])
+def test_a_process_that_dies_at_any_step_leaves_the_old_entry_the_new_one_or_none(
+    tmp_path: Path, has_old: bool, with_data: bool
+) -> None:
+    for files in until_nothing_fails(kill=True):
+        root = tmp_path / str(files.left)
+        old = work(cache_on(root, FastFiles()), "old", with_data) if has_old else None
+        try:
+            work(cache_on(root, files), "newer", with_data)
+        except Killed:
+            found = answers(root)
+            assert found is None or found[1:] in [
+                (text, (text.decode(),) * with_data) for text in (b"old", b"newer")
+            ]
+            if found is not None and found[1] == b"old":
+                assert found[0] == old
+        last = work(cache_on(root, FastFiles()), "the last", with_data)
+        assert answers(root) == (last, b"the last", ("the last",) * with_data)
+        assert sorted(path.name for path in (root / KEY.name / KEY.digest).iterdir()) == (
+            ["data", "record.json", "result.pkl.gz"] if with_data else ["record.json", "result.pkl.gz"]
+        )
+
+
+def test_an_old_result_survives_a_disk_that_is_full_while_the_new_one_is_written(tmp_path: Path) -> None:
+    old = work(DirectoryCache(tmp_path), "old", with_data=False)
+
+    class Full(Files):
+        def _write(self, descriptor: int, data: bytes) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        work(cache_on(tmp_path, Full()), "newer", with_data=False)
+    assert answers(tmp_path) == (old, b"old", ())
+
+
+def test_what_must_survive_a_power_cut_is_synced_before_it_is_named(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    class Watched(Files):
+        def write_aside(self, path: str, chunks: Any, durable: bool) -> str:
+            done.append(f"write {Path(path).name} {durable}")
+            return super().write_aside(path, chunks, durable)
+
+        def sync_file(self, path: str) -> None:
+            done.append(f"sync {Path(path).name}")
+            super().sync_file(path)
+
+        def rename(self, source: str, target: str) -> None:
+            done.append(f"name {Path(target).name}")
+            super().rename(source, target)
+
+    cache = cache_on(tmp_path, Watched())
+    (cache.data_directory(KEY, create=True) / "deep").mkdir()
+    (cache.data_directory(KEY, create=True) / "deep" / "file").touch()
+    done.clear()
+    cache.save(example_record(KEY, b"x", data=cache.list_data(KEY)), b"x", 9, durable=True)
+    writes = ["write result.pkl.gz True", "write record.json True", "sync file"]
+    assert done[:3] == writes
+    assert sorted(done[3:5]) == ["sync data", "sync deep"]
+    names = ["name result.pkl.gz", "name record.json"]
+    assert done[5:] == [*names, f"sync {KEY.digest}", f"sync {KEY.name}", f"sync {tmp_path.name}"]
+    done.clear()
+    cache.save(example_record(KEY, b"x"), b"x", 9, durable=False)
+    assert done == ["write result.pkl.gz False", "write record.json False", *names]
+
+
+def test_logs_come_over_from_another_file_system(tmp_path: Path) -> None:
+    class TwoDisks(Files):
+        def rename(self, source: str, target: str) -> None:
+            if not source.startswith(str(tmp_path / "cache")):
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+            super().rename(source, target)
+
+    cache = cache_on(tmp_path / "cache", TwoDisks())
+    (tmp_path / "log").write_text("said" * 1000)
+    cache.keep_logs(KEY, tmp_path / "log", None)
+    kept = cache.log_paths(KEY).stdout
+    assert kept.read_text() == "said" * 1000
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / "log").exists()
