@@ -105,7 +105,7 @@ class CacheBackend(ABC):
 
     @abstractmethod
     def begin(self, key: TaskKey) -> None:
-        """A job starts: set an old data directory, and then the record, aside."""
+        """A job starts: withdraw the record of an entry that has data, then set the data aside."""
 
     @abstractmethod
     def save(self, record: Record, payload: bytes, compress_level: int, durable: bool) -> None:

@@ -70,7 +70,8 @@ class TaskState:
         self.key = key
         self.args = args
         self.phase = phase
-        self.bound: dict[str, Any] | None = None
+        # The arguments `__init__` is yet to be run on; which of several threads takes them, runs it.
+        self.bound: list[dict[str, Any]] = []
         # For a reference in a worker: gives its plain attributes, on first use.
         self.attributes: Callable[[], Mapping[str, Any]] | None = None
 
@@ -192,7 +193,7 @@ class Task(Indexable, Encodable):
             if task is None:
                 task = cast("Task", super().__new__(cls))
                 state = TaskState(binding, TaskKey(cls._task_name, key), encoded, NEW)
-                state.bound = bound
+                state.bound = [bound]
                 object.__setattr__(task, "_task", state)
                 task = binding.instances.setdefault((cls, key), task)
             if task._task.phase != BUILDING:
@@ -436,26 +437,49 @@ def _initialise(task: Task, init: Callable[..., None], args: Any, kwargs: Any) -
     state = task._task
     if state.phase == READY:
         return
-    if state.phase == BUILDING:  # super().__init__(...) of a class that is wrapped as well
-        init(task, *args, **kwargs)
-        return
     scope = _scope.get()
     if scope is None:  # for the type checkers: __new__ has seen one
         raise NoCacheError(f"{state.key.name} is constructed with no Cache open")
+    if state.phase == BUILDING and _is_building(task, scope):  # super().__init__(...) of a wrapped class
+        init(task, *args, **kwargs)
+        return
+    taken = _take_arguments(task, scope.binding)
+    if taken is None:
+        return
     state.phase = BUILDING
-    bound = {name: fresh(value) for name, value in (state.bound or {}).items()}
-    binder = task_class(type(task)).binder
     token = _scope.set(Scope(scope.binding, task, scope.depth + 1, scope))
     try:
+        bound = {name: fresh(value) for name, value in taken.items()}
+        binder = task_class(type(task)).binder
         scope.binding.initialise(scope.depth, lambda: binder.call(init, task, bound))
     except BaseException:
-        state.phase = NEW
         scope.binding.instances.pop((type(task), state.key.digest), None)
+        state.bound.append(taken)
+        state.phase = NEW
         raise
     finally:
         _scope.reset(token)
-    state.bound = None
     state.phase = READY
+
+
+def _take_arguments(task: Task, binding: Binding) -> dict[str, Any] | None:
+    """The arguments to run `__init__` on; None if another thread took them and is through."""
+    state = task._task
+    while state.phase != READY:
+        try:
+            return state.bound.pop()
+        except IndexError:
+            binding.wait_until_built(state)
+    return None
+
+
+def _is_building(task: Task, scope: Scope | None) -> bool:
+    """Whether `task` is being constructed in this very chain, and not by another thread."""
+    while scope is not None:
+        if scope.building is task:
+            return True
+        scope = scope.outer
+    return False
 
 
 def _refuse_cycle(task: Task, scope: Scope) -> None:

@@ -124,20 +124,20 @@ def decode_record(text: bytes) -> tuple[Record, int] | None:
 
 
 def _has_right_types(record: Record, result_bytes: object) -> bool:
-    """Whether what JSON gave has the types that a record promises."""
-    texts: list[object] = [*record.key, record.code, record.attributes, record.digest, record.version]
-    numbers: list[object] = [record.code_scheme, result_bytes]
-    for path, key, version in record.upstreams:
-        texts += (path, *key, version)
+    """Whether what JSON gave has the types that a record promises; spelled out to be quick."""
+    (name, digest), root, python = record.key, record.root, record.python
+    if not type(name) is type(digest) is type(record.digest) is type(record.version) is str:
+        return False
+    for path, (name, digest), version in record.upstreams:
+        if not type(path) is type(name) is type(digest) is type(version) is str:
+            return False
     for path, size, digest in record.data:
-        texts += (path, digest)
-        numbers.append(size)
-    for optional in (record.root, record.python):
-        if optional is not None:
-            texts.append(optional)
-    mappings: tuple[object, object] = (record.args, record.provenance)
+        if not (type(path) is type(digest) is str and type(size) is int):
+            return False
     return (
-        set(map(type, texts)) == {str}
-        and set(map(type, numbers)) == {int}
-        and set(map(type, mappings)) == {dict}
+        type(record.code) is type(record.attributes) is str
+        and type(record.code_scheme) is type(result_bytes) is int
+        and type(record.args) is type(record.provenance) is dict
+        and (root is None or type(root) is str)
+        and (python is None or type(python) is str)
     )

@@ -43,8 +43,13 @@ def signature(record: os.stat_result, result: os.stat_result) -> str:
 
 def make_row(entry: str, entry_signature: str, record_text: bytes) -> bytes:
     """One line: check sum, entry (path below the root), signature and record, apart by tabs."""
-    body = f"{entry}\t{entry_signature}\t".encode() + record_text.rstrip(b"\n")
+    # A record that somebody has laid out over several lines is as good as one on one line.
+    body = f"{entry}\t{entry_signature}\t".encode() + b" ".join(record_text.splitlines())
     return b"%08x\t%b\n" % (zlib.crc32(body), body)
+
+
+def _signature_of(row: bytes) -> str:
+    return row.split(b"\t", 3)[2].decode(errors="replace")
 
 
 def _read_row(row: bytes) -> Entry | None:
@@ -93,21 +98,25 @@ class Index:
         self._position += len(data)
         for line in data.splitlines():
             # Rows are only taken apart when they are asked for.
-            fields = line.split(b"\t", 2)
-            if len(fields) == 3:
+            fields = line.split(b"\t", 3)
+            if len(fields) == 4:
                 self._lines += 1
                 self._rows[fields[1].decode(errors="replace")] = line
 
-    def get(self, entry: str) -> Entry | None:
-        """What the index says of an entry; the caller compares the signature."""
+    def __contains__(self, entry: str) -> bool:
+        return entry in self._rows
+
+    def get(self, entry: str, entry_signature: str) -> Entry | None:
+        """What the index says of an entry whose files have this signature now."""
         row = self._rows.get(entry)
         if isinstance(row, bytes):
-            row = _read_row(row)
+            # Compared first: an old row is not worth reading.
+            row = _read_row(row) if _signature_of(row) == entry_signature else None
             if row is None:
                 self._rows.pop(entry, None)
             else:
                 self._rows[entry] = row
-        return row
+        return row if row is not None and row.signature == entry_signature else None
 
     def note(self, entry: str, row: bytes) -> None:
         """Remember a row that was found missing, for the next time the index is written."""
@@ -132,8 +141,8 @@ class Index:
         data, _ = read_file(self._path)
         latest: dict[bytes, bytes] = {}
         for line in data.splitlines():
-            fields = line.split(b"\t", 2)
-            if len(fields) == 3:
+            fields = line.split(b"\t", 3)
+            if len(fields) == 4:
                 latest[fields[1]] = line
         root = os.path.dirname(self._path)
         living = (

@@ -19,7 +19,7 @@ from taskproc.default_plugins._index import Index, make_row, signature
 from taskproc.default_plugins._names import Paths, leaf
 from taskproc.interfaces import Record, TaskKey
 
-_WORTH_LISTING = 32
+_WORTH_LISTING = 2000
 """From so many unknown keys of one task on, the task's folder is listed; below, each is tried."""
 
 
@@ -58,16 +58,15 @@ class Looker:
 
     def _indexed(self, key: TaskKey) -> Record | None:
         place = self._paths.place(key)
-        known = self._index.get(place)
-        if known is None:
+        if place not in self._index:
             return None
         entry = f"{self._paths.root}/{place}"
         try:
             result = os.stat(f"{entry}/{RESULT}")
-            now = signature(os.stat(f"{entry}/{RECORD}"), result)
+            known = self._index.get(place, signature(os.stat(f"{entry}/{RECORD}"), result))
         except OSError:
             return None
-        if now != known.signature:
+        if known is None:
             return None
         return _if_whole(key, entry, known.record, known.result_bytes, result.st_size)
 

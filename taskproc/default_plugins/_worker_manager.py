@@ -151,7 +151,7 @@ class Manager:
         position, begun = worker.position(), worker.begun()
         returncode = worker.end()
         message = f"the worker process (pid {worker.pid}) {fault or _cause_of_death(returncode)}"
-        self._crew.buried(worker, WorkerDiedError(message, returncode, position), begun, asked)
+        self._crew.buried(worker, WorkerDiedError(message, returncode, position, worker.pid), begun, asked)
 
     def _look_for_dead(self) -> None:
         for worker in self._crew.workers():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 
-from taskproc.core.fingerprint import NormalForm, Reference, text_digest
+from taskproc.core.fingerprint import text_digest
 
 
 class Part:
@@ -29,15 +29,14 @@ class Part:
         self.digest = ""
         self.needs: list[Part] = []
 
-    def apply(self, form: NormalForm, follow: Callable[[Reference], list[Part]]) -> None:
-        """Take digest and needs from a form. Which name led to which part counts as well."""
-        links = []
-        for reference in form.references:
-            found = follow(reference)
-            if found:
-                self.needs += found
-                links.append(f"{reference} {[part.label for part in found]}")
-        self.digest = text_digest("\n".join([form.digest, *links]))
+    def settle(self, own: str, links: Iterable[tuple[str, list[Part]]] = ()) -> None:
+        """Set the digest from what the part itself says, and from which name led to which part."""
+        lines = [own]
+        for name, parts in links:
+            if parts:
+                self.needs += parts
+                lines.append(f"{name} {[part.label for part in parts]}")
+        self.digest = text_digest("\n".join(lines))
 
     def __repr__(self) -> str:
         return f"Part({self.name!r})"
@@ -51,20 +50,22 @@ class PartTable:
         self._to_fill: list[tuple[Part, Callable[[Part], None]]] = []
         self._kept: list[object] = []
 
-    def find(self, key: Hashable) -> Part | None:
-        """The part under `key`, if there is one."""
-        return self._parts.get(key)
-
     def get(
-        self, key: Hashable, name: str, fill: Callable[[Part], None], *keep: object, label: str = ""
+        self,
+        key: Hashable,
+        name: str,
+        fill: Callable[[Part], None],
+        *keep: object,
+        label: Callable[[], str] | None = None,
     ) -> Part:
         """The part under `key`, made if it is new; `fill` sets its digest and its needs later.
 
-        `keep` are the objects whose ids are in the key: they must not be made twice.
+        `keep` are the objects whose ids are in the key: an id must not come to mean another one.
+        `label` gives the part's label; None: it is its name.
         """
         part = self._parts.get(key)
         if part is None:
-            part = self._parts[key] = Part(name, label or name)
+            part = self._parts[key] = Part(name, name if label is None else label())
             self._to_fill.append((part, fill))
             self._kept.extend(keep)
         return part

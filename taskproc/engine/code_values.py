@@ -21,7 +21,7 @@ MAX_ARRAY = 16 * 1024 * 1024
 """So does an array of more bytes, though its text is only a digest: reading it takes long."""
 
 _PLAIN = frozenset({int, float, complex, bool, type(None), type(...), range, ModuleType, BuiltinFunctionType})
-_SEQUENCES = list | tuple | set | frozenset | deque
+_SEQUENCES = (list, tuple, set, frozenset, deque)
 
 
 def encoded(value: Any, code_of: Callable[[FunctionType], JSON]) -> str | None:
@@ -98,7 +98,7 @@ class Survey:
             self.is_small = self.is_small and left >= 0
 
     def _inside(self, item: Any, left: int) -> Iterable[Any]:
-        if isinstance(item, _SEQUENCES | dict) and len(item) > left:
+        if isinstance(item, (*_SEQUENCES, dict)) and len(item) > left:
             self.is_small = False
             return ()
         if isinstance(item, _SEQUENCES):

@@ -1,8 +1,8 @@
 """Follow what the code of a class or function in memory names, within the project.
 
-The project is what lies outside of the standard library and of installed distributions, and
-one top-level package more, wherever it is installed. taskproc itself is never followed.
-Knows nothing of fingerprints of whole classes.
+A name is looked up where the code would look it up. What holds code leads to it; other values
+count as they are now or, if that can't be told, by the source that made them. Decides nothing
+about what a fingerprint is.
 """
 
 from __future__ import annotations
@@ -10,15 +10,19 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
-from taskproc.core.fingerprint import NormalForm, Reference, bytecode_form, normal_form, text_digest
+from taskproc.core.arguments import digest
+from taskproc.core.fingerprint import NormalForm, Reference, bytecode_form, normal_form
 from taskproc.core.names import found_name
 from taskproc.core.records import JSON
 from taskproc.core.task import Task
+from taskproc.engine import class_members
 from taskproc.engine.code_parts import Part, PartTable
 from taskproc.engine.code_values import Survey, cells, defaults, encoded, functions_in
-from taskproc.engine.source_files import Definition, SourceFile, Sources, module_globals
+from taskproc.engine.project import Project
+from taskproc.engine.source_file import Definition, SourceFile
+from taskproc.engine.source_files import Sources, module_globals
 from taskproc.engine.static_code import TASK_DIGEST, StaticCode, absolute_name, package_of
 from taskproc.modules import canonical_name
 
@@ -30,7 +34,9 @@ _OF_THE_MODULE = frozenset(
     }
 )  # fmt: skip
 
-_UNREADABLE = text_digest("neither source nor text")
+_UNREADABLE = "neither source nor text"
+
+Links: TypeAlias = list[tuple[str, list[Part]]]
 
 
 class LiveCode:
@@ -47,7 +53,7 @@ class LiveCode:
         self._table = table
         self._project = project
         self._static = StaticCode(table, sources, project)
-        self._forms: dict[int, NormalForm] = {}
+        self._forms: dict[int, tuple[CodeType, NormalForm]] = {}
         self._encoding: set[int] = set()
 
     # --- parts ---
@@ -58,15 +64,20 @@ class LiveCode:
 
     def class_part(self, cls: type) -> Part:
         """A class with all its own code, its bases included."""
-        name = f"{canonical_name(cls.__module__)}.{cls.__qualname__}"
-        return self._table.get(("class", id(cls)), name, lambda part: self._fill_class(part, cls), cls)
+        label = (lambda: self._class_label(cls)) if "<" in cls.__qualname__ else None
+        return self._table.get(
+            ("class", id(cls)), _class_name(cls), lambda part: self._fill_class(part, cls), cls, label=label
+        )
 
     def function_part(self, function: FunctionType) -> Part:
         """A function, with what it took from around itself."""
-        name = f"{_home(function.__globals__)}.{function.__code__.co_qualname}"
-        return self._table.get(
-            ("function", id(function)), name, lambda part: self._fill_function(part, function), function
-        )
+        name = _function_name(function)
+
+        def fill(part: Part) -> None:
+            self._fill_function(part, function)
+
+        label = (lambda: f"{name} {digest(self._own_code(function))}") if "<" in name else None
+        return self._table.get(("function", id(function)), name, fill, function, label=label)
 
     def _task_part(self, cls: type) -> Part:
         """Another Task class, known by its name only."""
@@ -74,8 +85,7 @@ class LiveCode:
         def fill(part: Part) -> None:
             part.digest = TASK_DIGEST
 
-        name = f"{canonical_name(cls.__module__)}.{cls.__qualname__}"
-        return self._table.get(("task", id(cls)), name, fill, cls)
+        return self._table.get(("task", id(cls)), _class_name(cls), fill, cls)
 
     def _direct(self, value: Any) -> list[Part] | None:
         """The part that a function, class or task is by itself; None for anything else."""
@@ -133,15 +143,15 @@ class LiveCode:
             if rest[0] in vars(base) and self._project.has_class(base):
                 member = vars(base)[rest[0]]
                 held = list(functions_in(member)) or [member]
-                owner = f"{canonical_name(base.__module__)}.{base.__qualname__}.{rest[0]}"
+                owner = f"{_class_name(base)}.{rest[0]}"
                 return direct + [part for item in held for part in self._held(owner, item)]
         return direct
 
     def _is_made(self, cls: type) -> bool:
         """Whether a class of the project is made by a call (`namedtuple(...)`), not by a statement."""
-        file = (
-            self._sources.of_module(module_globals(cls.__module__)) if self._project.has_class(cls) else None
-        )
+        if not self._project.has_class(cls):
+            return False
+        file = self._sources.of_module(module_globals(cls.__module__))
         return file is not None and cls.__qualname__ not in file.definitions
 
     def _module_part(self, module: ModuleType) -> Part:
@@ -150,9 +160,10 @@ class LiveCode:
         def fill(part: Part) -> None:
             file = self._sources.of_module(vars(module))
             if file is None:
-                part.digest = _UNREADABLE
-                return
-            self._apply(part, normal_form([file.tree]), vars(module))
+                part.settle(_UNREADABLE)
+            else:
+                form = normal_form([file.tree])
+                part.settle(form.digest, self._links(form, vars(module)))
 
         return self._table.get(("module", id(module)), canonical_name(module.__name__), fill, module)
 
@@ -169,11 +180,12 @@ class LiveCode:
             if file is not None and text is not None and _varies(file, name, text, own):
                 text = None
             if text is not None:
-                part.digest = text_digest(text)
+                part.settle(text)
             elif own:
-                self._apply(part, normal_form(own), names)
+                form = normal_form(own)
+                part.settle(form.digest, self._links(form, names))
             else:
-                part.digest = _UNREADABLE
+                part.settle(_UNREADABLE)
 
         key = ("constant", id(names), name, id(value))
         return self._table.get(key, f"{_home(names)}.{name}", fill, names, value)
@@ -194,37 +206,40 @@ class LiveCode:
 
     # --- filling ---
 
-    def _apply(self, part: Part, form: NormalForm, names: Mapping[str, Any], but: Iterable[str] = ()) -> None:
-        part.digest = form.digest
-        known = frozenset(but)
-        for reference in form.references:
-            if reference.module is not None or reference.path[0] not in known:
-                part.needs += self.follow(reference, names)
+    def _links(self, form: NormalForm, names: Mapping[str, Any], but: Iterable[str] = ()) -> Links:
+        """What each name in a form leads to; names in `but` mean something else there."""
+        local = frozenset(but)
+        return [
+            (str(reference), self.follow(reference, names))
+            for reference in form.references
+            if reference.module is not None or reference.path[0] not in local
+        ]
 
     def _form(self, function: FunctionType) -> NormalForm:
         """What counts of a function's own code."""
         code: CodeType = function.__code__
-        form = self._forms.get(id(code))
-        if form is None:
+        known = self._forms.get(id(code))
+        if known is None:
             found = self._sources.of_function(function)
             form = bytecode_form(code) if found is None else normal_form([found[1]])
-            self._forms[id(code)] = form
-        return form
+            known = self._forms[id(code)] = (code, form)
+        return known[1]
 
     def _fill_function(self, part: Part, function: FunctionType) -> None:
-        free = function.__code__.co_freevars
-        self._apply(part, self._form(function), function.__globals__, free)
-        part.needs += self._captured(part.name, function)
+        form = self._form(function)
+        links = self._links(form, function.__globals__, function.__code__.co_freevars)
+        links += self._captured(part.name, function)
         wrapped = function.__dict__.get("__wrapped__")
         if wrapped is not None:
-            part.needs += self._held(f"{part.name}.__wrapped__", wrapped)
-        if "<" in function.__code__.co_qualname:
+            links.append(("wrapped", self._held(f"{part.name}.__wrapped__", wrapped)))
+        if "<" in part.name:
             # Made again at every call of what stands around it: its defaults may differ each time.
             for number, value in enumerate(defaults(function)):
-                part.needs += self._held(f"{part.name}(default {number})", value)
+                links.append((f"default {number}", self._held(f"{part.name}(default {number})", value)))
+        part.settle(form.digest, links)
 
-    def _captured(self, owner: str, function: FunctionType) -> list[Part]:
-        return [part for name, value in cells(function) for part in self._held(f"{owner}({name})", value)]
+    def _captured(self, owner: str, function: FunctionType) -> Links:
+        return [(f"cell {name}", self._held(f"{owner}({name})", value)) for name, value in cells(function)]
 
     def _held(self, name: str, value: Any) -> list[Part]:
         """The parts of a value that stands under no name of a module."""
@@ -237,7 +252,7 @@ class LiveCode:
         def fill(part: Part) -> None:
             part.needs, is_small = self._survey(value)
             text = encoded(value, self._own_code) if is_small else None
-            part.digest = _UNREADABLE if text is None else text_digest(text)
+            part.settle(text or _UNREADABLE)
 
         return [self._table.get(("held", name, id(value)), name, fill, value)]
 
@@ -255,30 +270,49 @@ class LiveCode:
     # --- classes ---
 
     def _fill_class(self, part: Part, cls: type) -> None:
-        own, others = self._methods(cls)
+        own, others = class_members.methods(cls, self._project.has_globals)
         found = self._sources.of_class(cls, own)
-        names = own[0].__globals__ if own else module_globals(cls.__module__)
-        is_task = issubclass(cls, Task)
-        if found is not None:
-            free = {name for function in own for name in function.__code__.co_freevars}
-            form = normal_form([found[1]], SETTINGS if is_task else ())
-            self._apply(part, form, names, free)
-            for function in own:
-                part.needs += self._captured(f"{part.name}.{function.__name__}", function)
-            others = [f for f in others if not is_generated(f) and self._project.has_globals(f.__globals__)]
-        else:
-            part.digest = text_digest(f"class {cls.__qualname__}")
+        text, links = f"class {cls.__qualname__}", []
+        if found is None:
             home = cls.__module__
             others = own + [f for f in others if f.__globals__.get("__name__", home) == home]
-        for function in others:
-            part.needs += self.parts_of(function)
+        else:
+            form = normal_form([found[1]], class_members.SETTINGS if issubclass(cls, Task) else ())
+            names = own[0].__globals__ if own else module_globals(cls.__module__)
+            free = {name for function in own for name in function.__code__.co_freevars}
+            text, links = form.digest, self._links(form, names, free)
+            for function in own:
+                links += self._captured(f"{part.name}.{function.__name__}", function)
+            followed = self._project.has_globals
+            others = [f for f in others if not class_members.is_generated(f) and followed(f.__globals__)]
+        links += [(f"function {function.__name__}", self.parts_of(function)) for function in others]
         if found is None or "<locals>" in cls.__qualname__:
-            part.needs += self._data(part.name, cls)
+            for name, value in class_members.data(cls):
+                links.append((name, self._held(f"{part.name}.{name}", value)))
+        part.settle(text, self._without_relatives(cls, links) + self._bases(cls))
+
+    def _bases(self, cls: type) -> Links:
+        bases = [base for base in (*cls.__bases__, type(cls)) if self._project.has_class(base)]
+        return [("base", [self.class_part(base)]) for base in bases]
+
+    def _without_relatives(self, cls: type, links: Links) -> Links:
+        """The links without those to the class itself and its bases by name: they count in full."""
         relatives = {self._task_part(base) for base in cls.__mro__ if issubclass(base, Task)}
-        part.needs = [need for need in part.needs if need not in relatives]
-        for base in (*cls.__bases__, type(cls)):
-            if self._project.has_class(base):
-                part.needs.append(self.class_part(base))
+        return [(name, [part for part in parts if part not in relatives]) for name, parts in links]
+
+    def _class_label(self, cls: type) -> str:
+        """Tells a class that a function made from the next one that it makes."""
+        own, _ = class_members.methods(cls, self._project.has_globals)
+        values = [[name, encoded(value, self._own_code)] for name, value in class_members.data(cls)]
+        return f"{_class_name(cls)} {digest([[self._own_code(function) for function in own], values])}"
+
+
+def _class_name(cls: type) -> str:
+    return f"{canonical_name(cls.__module__)}.{cls.__qualname__}"
+
+
+def _function_name(function: FunctionType) -> str:
+    return f"{_home(function.__globals__)}.{function.__code__.co_qualname}"
 
 
 def _home(names: Mapping[str, Any]) -> str:
@@ -296,19 +330,4 @@ def _varies(file: SourceFile, name: str, text: str, statements: Sequence[ast.stm
     """Whether a value tells less than its source: made by a definition, changed by functions, or a path."""
     if name in file.rebound or any(isinstance(node, Definition) for node in statements):
         return True
-    return '"/' in text and _reads_file_name(file, name)
-
-
-def _reads_file_name(file: SourceFile, name: str) -> bool:
-    """Whether a name of the module is made from `__file__`, and so differs from place to place."""
-    seen = {name}
-    stack = [name]
-    while stack:
-        for reference in normal_form(file.binding(stack.pop())).references:
-            first = reference.path[0] if reference.module is None else ""
-            if "__file__" in reference.path:
-                return True
-            if first not in seen:
-                seen.add(first)
-                stack.append(first)
-    return False
+    return '"/' in text and file.reads_own_path(name)

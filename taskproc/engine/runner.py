@@ -70,6 +70,7 @@ class Run:
         self._lanes = {name: self._lane(labels) for name, labels in self._labels.items()}
         warn_unknown_labels(setup, (label for labels in self._labels.values() for label in labels))
         check_commands(setup.launchers, {self._lanes[key.name] for key in self._plan.run})
+        self._codes: dict[str, str] = {}
         self._id = secrets.token_hex(8)
         self._jobs = 0
         self._listeners: RunListeners = cache.registry.listen(setup.reporters)
@@ -98,6 +99,7 @@ class Run:
             status = "failed"
             raise
         finally:
+            self._index(flush=True)
             self._backend.close()
             stats = self._statistics.result()
             self._listeners.notify(
@@ -138,7 +140,6 @@ class Run:
             dispatch.close()
             close()
             self._tidy()
-            self._index(flush=True)
 
     def _start(self, dispatch: Dispatch) -> None:
         """Submit what may start, as far as the leases are ours."""
@@ -221,7 +222,7 @@ class Run:
                 self._take(outcome, dispatch)
 
     def _index(self, flush: bool = False) -> None:
-        if len(self._to_index) >= 512 or (flush and self._to_index):
+        if flush or len(self._to_index) >= 512:
             records, self._to_index = self._to_index, []
             self._backend.index(records)
 
@@ -266,6 +267,7 @@ class Run:
 
     def _dispatch(self, executor: Executor) -> Dispatch:
         in_place = self._setup.provider is not None and self._setup.provider.in_place
+        self._codes = {name: self._now.code_of(cls) for name, cls in self._classes.items()}
         payloads = Payloads(self._run_order(captured=not in_place), self._classes)
         return Dispatch(
             executor=executor,
@@ -298,8 +300,8 @@ class Run:
     def _order_job(self, payloads: Payloads, key: TaskKey) -> JobOrder:
         self._jobs += 1
         node = self._nodes[key]
-        code = self._now.code_of(type(node.task))
-        return payloads.job(node, self._records, self._nodes, code, f"{self._id}-{self._jobs}")
+        token = f"{self._id}-{self._jobs}"
+        return payloads.job(node, self._records, self._nodes, self._codes[key.name], token)
 
     def _keep_logs(self, key: TaskKey, spool: Path | int) -> None:
         """Keep what a task printed whose worker could not: it died."""

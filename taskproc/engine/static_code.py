@@ -14,7 +14,8 @@ from typing import Any
 from taskproc.core.fingerprint import Reference, normal_form, text_digest
 from taskproc.engine.code_parts import Part, PartTable
 from taskproc.engine.project import Project
-from taskproc.engine.source_files import SourceFile, Sources, find_module_file
+from taskproc.engine.source_file import SourceFile
+from taskproc.engine.source_files import Sources, find_module_file
 
 TASK_DIGEST = text_digest("a task, known by its name")
 """Stands for another Task class: its code is the business of its own record."""
@@ -104,13 +105,15 @@ class StaticCode:
             if is_task:
                 part.digest = TASK_DIGEST
                 return
-            part.apply(normal_form(statements), lambda reference: self._inside(module, reference))
+            form = normal_form(statements)
+            part.settle(form.digest, [(str(ref), self._inside(module, ref)) for ref in form.references])
 
         return self._table.get(("static", module, name), f"{module}.{name}", fill)
 
     def _module_part(self, module: str, file: SourceFile) -> Part:
         def fill(part: Part) -> None:
-            part.apply(normal_form([file.tree]), lambda reference: self._inside(module, reference))
+            form = normal_form([file.tree])
+            part.settle(form.digest, [(str(ref), self._inside(module, ref)) for ref in form.references])
 
         return self._table.get(("static module", module), module, fill)
 

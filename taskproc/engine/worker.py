@@ -17,9 +17,10 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import taskproc
 from taskproc.core.arguments import Encoder
@@ -214,11 +215,11 @@ def _run_jobs(
 def run_job(settings: Settings, job: JobOrder) -> Outcome:
     """Do one job: compute, save, and say how it ended."""
     binding = JobBinding(settings, job)
-    clock = time.monotonic()
+    clock, pid = time.monotonic(), os.getpid()
     enter_scope(binding)
     try:
         with _kept_output(settings, job.key):
-            record = _compute_and_save(binding, job)
+            record = _compute_and_save(binding, job, pid)
         outcome = Outcome(job.key, "finished", time.monotonic() - clock, record=record)
     except BaseException as error:
         settings.backend.abandon(job.key)
@@ -233,12 +234,24 @@ def run_job(settings: Settings, job: JobOrder) -> Outcome:
     return outcome
 
 
-def _compute_and_save(binding: JobBinding, job: JobOrder) -> Record:
+def _leave_fork(error: BaseException | None = None) -> NoReturn:
+    """End a child that a task forked and that came back into our code: the job is its parent's."""
+    if error is not None and not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+    code = error.code if isinstance(error, SystemExit) else error is not None
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 1)
+
+
+def _compute_and_save(binding: JobBinding, job: JobOrder, pid: int) -> Record:
     backend = binding.settings.backend
     started, clock = time.time(), time.monotonic()
     backend.begin(job.key)
     task = binding.main_task()
     result = task.run_task()
+    if os.getpid() != pid:
+        _leave_fork()
     if binding.unsound:  # the task went on without an upstream's result: it must not count
         raise MissingResultError(f"an upstream of {job.key.name} could not be read")
     pickled = _pickle_result(result, backend.location)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -98,6 +99,18 @@ def test_an_index_that_is_a_directory_or_not_writable_does_no_harm(root: Path) -
     assert cache.look_up(stored) == stored
     cache.index(stored.values())
     assert cache.look_up(stored) == stored
+
+
+def test_a_record_laid_out_by_hand_is_indexed_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = fill(root, 1)
+    (path,) = root.rglob("record.json")
+    path.write_text(json.dumps(json.loads(path.read_text()), indent="\t"))
+    cache = DirectoryCache(root)
+    assert cache.look_up(stored) == stored
+    cache.index([])
+    opened = count_reads(monkeypatch)
+    assert DirectoryCache(root).look_up(stored) == stored
+    assert opened == []
 
 
 def test_rows_of_an_older_state_are_passed_over(root: Path) -> None:

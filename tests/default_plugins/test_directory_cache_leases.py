@@ -6,14 +6,16 @@ import errno
 import fcntl
 import os
 import signal
+import subprocess
 import sys
-import time
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from taskproc.default_plugins.directory_cache import DirectoryCache
+from taskproc.interfaces import TaskKey
 from taskproc.testing import example_key
 
 KEYS = [example_key(text=str(i)) for i in range(200)]
@@ -45,42 +47,59 @@ def test_a_cache_that_is_dropped_gives_its_claims_and_descriptors_back(tmp_path:
     other.close()
 
 
+# The forks happen in scripts of their own: forking a test run is a thing that Python warns of.
+
+
+def start(script: str, root: Path) -> subprocess.Popen[str]:
+    preamble = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from taskproc.default_plugins.directory_cache import DirectoryCache\n"
+        "from taskproc.interfaces import TaskKey\n"
+        "KEYS = [TaskKey('taskfile.Train', f'{i:032}') for i in range(200)]\n"
+        "cache = DirectoryCache(Path(sys.argv[1]))\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", preamble + textwrap.dedent(script), str(root)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
 def test_a_forked_child_does_not_keep_the_claims_of_its_dead_parent(tmp_path: Path) -> None:
-    ready, gone = tmp_path / "ready", tmp_path / "grandchild"
-    runner = os.fork()
-    if runner == 0:
+    script = """
+        cache.lease(KEYS)
+        if os.fork() == 0:
+            print(os.getpid(), flush=True)
+        time.sleep(60)
+    """
+    keys = [TaskKey("taskfile.Train", f"{i:032}") for i in range(200)]
+    cache = DirectoryCache(tmp_path)
+    with start(script, tmp_path) as runner:
+        assert runner.stdout is not None
+        child = int(runner.stdout.readline())
         try:
-            cache = DirectoryCache(tmp_path / "cache")
-            cache.lease(KEYS)
-            child = os.fork()
-            if child == 0:
-                gone.write_text(str(os.getpid()))
-                ready.touch()
-                time.sleep(60)
-            time.sleep(60)
+            assert cache.lease(keys) == set()
+            runner.kill()
+            runner.wait()
+            os.kill(child, 0)
+            assert cache.lease(keys) == set(keys), "the child of the dead runner still holds its claims"
         finally:
-            os._exit(1)
-    cache = DirectoryCache(tmp_path / "cache")
-    try:
-        wait_for(ready)
-        assert cache.lease(KEYS) == set()
-        os.kill(runner, signal.SIGKILL)
-        os.waitpid(runner, 0)
-        assert cache.lease(KEYS) == set(KEYS), "the child of the dead runner still holds its claims"
-    finally:
-        os.kill(int(gone.read_text()), signal.SIGKILL)
-        cache.close()
+            os.kill(child, signal.SIGKILL)
+    cache.close()
 
 
 def test_a_forked_child_claims_for_itself(tmp_path: Path) -> None:
-    cache = DirectoryCache(tmp_path)
-    cache.lease(KEYS[:2])
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if cache.lease(KEYS[:3]) == {KEYS[2]} else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    assert cache.lease(KEYS[:3]) == {KEYS[2]}
-    cache.close()
+    script = """
+        cache.lease(KEYS[:2])
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if cache.lease(KEYS[:3]) == {KEYS[2]} else 1)
+        print(os.waitpid(child, 0)[1] == 0 and cache.lease(KEYS[:3]) == {KEYS[2]})
+    """
+    with start(script, tmp_path) as runner:
+        assert runner.communicate()[0] == "True\n"
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
@@ -114,10 +133,3 @@ def test_another_failure_of_locking_is_not_taken_for_a_claim(
 
 def count_descriptors() -> int:
     return sum(1 for _ in Path("/dev/fd").iterdir())
-
-
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.01)

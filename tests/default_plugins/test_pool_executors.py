@@ -16,10 +16,16 @@ from pathlib import Path
 import pytest
 
 from taskproc.default_plugins.pool_executors import ProcessExecutor, SerialExecutor, ThreadExecutor
-from taskproc.engine.dispatch import worker_command
 from taskproc.errors import ExecutorBrokenError, WorkerDiedError
 from taskproc.interfaces import AnnouncingExecutor
 from taskproc.testing import ExecutorContract
+
+# A worker that can serve and nothing else: it starts several times faster than a whole one.
+SERVE = (
+    f"import sys; sys.path[:0] = [{str(Path(__file__).parents[2])!r}];"
+    " from taskproc.engine.serve import serve; serve(*map(int, sys.argv[2:]))"
+)
+WORKER = [sys.executable, "-c", SERVE]
 
 
 class TestProcessExecutor(ExecutorContract):
@@ -39,7 +45,7 @@ class TestSerialExecutor(ExecutorContract):
 
 @pytest.fixture
 def pool():
-    with ProcessExecutor().open(2, worker_command()) as pool:
+    with ProcessExecutor().open(2, WORKER) as pool:
         yield pool
 
 
@@ -129,7 +135,7 @@ def test_a_worker_without_its_connection_does_not_write_into_the_files_of_its_wo
 
 
 def test_every_worker_may_die_and_all_else_is_done():
-    with ProcessExecutor().open(2, worker_command()) as pool:
+    with ProcessExecutor().open(2, WORKER) as pool:
         futures = [pool.submit(os._exit, 1) if n % 5 == 0 else pool.submit(abs, -n) for n in range(40)]
         wait(futures, timeout=60)
     for n, future in enumerate(futures):
@@ -223,7 +229,7 @@ def test_the_last_announced_position_is_told_of_a_death_and_messages_come_before
 
 
 def test_a_position_is_forgotten_when_the_next_work_begins():
-    with ProcessExecutor().open(1, worker_command()) as pool:
+    with ProcessExecutor().open(1, WORKER) as pool:
         pool.submit_work(lambda payload, channel: channel.announce(5), b"", print).result()
         error = pool.submit(os._exit, 1).exception(timeout=30)
     assert error.position is None
@@ -248,7 +254,7 @@ def test_messages_before_an_exception_arrive_too(pool):
 
 
 def test_a_channel_is_closed_after_its_work():
-    with ProcessExecutor().open(1, worker_command()) as pool:
+    with ProcessExecutor().open(1, WORKER) as pool:
         pool.submit_work(keep_the_channel, b"", print).result(timeout=30)
         with pytest.raises(RuntimeError, match="over"):
             pool.submit_work(use_the_kept_channel, b"", print).result(timeout=30)
@@ -277,7 +283,7 @@ def test_a_running_work_can_be_killed_with_its_children(pool, tmp_path):
 
 
 def test_a_waiting_work_is_cancelled_by_cancel_and_by_kill(tmp_path):
-    with ProcessExecutor().open(1, worker_command()) as pool:
+    with ProcessExecutor().open(1, WORKER) as pool:
         first = pool.submit(touch_and_sleep, tmp_path / "first")
         second, third = pool.submit(touch_and_sleep, tmp_path / "no"), pool.submit(abs, -1)
         fourth = pool.submit(abs, -4)
@@ -373,7 +379,7 @@ def test_output_of_the_work_does_not_disturb_the_answers(capfd):
         print("printed")
         return 1
 
-    with ProcessExecutor().open(1, worker_command()) as pool:
+    with ProcessExecutor().open(1, WORKER) as pool:
         assert pool.submit(shout).result(timeout=30) == 1
     out, err = capfd.readouterr()
     assert out == "raw\nfrom a child\nprinted\n"
@@ -392,7 +398,7 @@ def test_modules_that_only_this_process_can_find_are_found_by_the_worker(pool, t
 
 
 def test_workers_are_started_only_as_there_is_work_for_them():
-    with ProcessExecutor().open(4, worker_command()) as pool:
+    with ProcessExecutor().open(4, WORKER) as pool:
         assert len({pool.submit(os.getpid).result(timeout=30) for _ in range(10)}) == 1
 
 
@@ -401,7 +407,7 @@ def test_works_run_at_the_same_time_but_never_more_than_asked(tmp_path):
         (tmp_path / str(number)).touch()
         return eventually(lambda: len(list(tmp_path.iterdir())) >= 3, 20)
 
-    with ProcessExecutor().open(3, worker_command()) as pool:
+    with ProcessExecutor().open(3, WORKER) as pool:
         assert [future.result(timeout=60) for future in [pool.submit(meet, n) for n in range(3)]] == [
             True
         ] * 3
@@ -455,7 +461,7 @@ def test_a_worker_that_ends_before_it_serves_is_not_started_for_ever(capfd):
 
 def test_fewer_workers_than_one_are_refused():
     with pytest.raises(ValueError, match="1 or more"):
-        ProcessExecutor().open(0, worker_command())
+        ProcessExecutor().open(0, WORKER)
 
 
 # The end.
@@ -467,7 +473,7 @@ def descriptors():
 
 def test_nothing_is_left_after_shutdown_whatever_happened():
     def live():
-        with ProcessExecutor().open(2, worker_command()) as pool:
+        with ProcessExecutor().open(2, WORKER) as pool:
             pids = {future.result(timeout=30) for future in [pool.submit(os.getpid) for _ in range(20)]}
             pool.submit(os._exit, 1).exception(timeout=30)
             killed = pool.submit(time.sleep, 60)
@@ -485,7 +491,7 @@ def test_nothing_is_left_after_shutdown_whatever_happened():
 
 
 def test_shutdown_without_waiting_lets_the_work_finish(tmp_path):
-    pool = ProcessExecutor().open(1, worker_command())
+    pool = ProcessExecutor().open(1, WORKER)
     futures = [pool.submit(pow, 2, number) for number in range(5)]
     pool.shutdown(wait=False)
     assert [future.result(timeout=30) for future in futures] == [1, 2, 4, 8, 16]
@@ -493,7 +499,7 @@ def test_shutdown_without_waiting_lets_the_work_finish(tmp_path):
 
 
 def test_shutdown_cancels_what_waits_when_asked(tmp_path):
-    pool = ProcessExecutor().open(1, worker_command())
+    pool = ProcessExecutor().open(1, WORKER)
     first = pool.submit(touch_and_sleep, tmp_path / "first", 0.2)
     others = [pool.submit(touch_and_sleep, tmp_path / "no") for _ in range(5)]
     running(tmp_path / "first")
@@ -509,7 +515,7 @@ def test_a_worker_that_does_not_end_by_itself_is_killed(tmp_path):
         return os.getpid()
 
     started = time.monotonic()
-    with ProcessExecutor().open(1, worker_command()) as pool:
+    with ProcessExecutor().open(1, WORKER) as pool:
         pid = pool.submit(leave_a_thread).result(timeout=30)
     assert not is_alive(pid)
     assert time.monotonic() - started < 10
@@ -521,13 +527,13 @@ def test_a_worker_runs_its_exit_functions(tmp_path):
 
         atexit.register((tmp_path / "kept").touch)
 
-    with ProcessExecutor().open(1, worker_command()) as pool:
+    with ProcessExecutor().open(1, WORKER) as pool:
         pool.submit(promise).result(timeout=30)
     assert (tmp_path / "kept").exists()
 
 
 def test_a_pool_that_is_dropped_ends_its_workers():
-    pool = ProcessExecutor().open(1, worker_command())
+    pool = ProcessExecutor().open(1, WORKER)
     pid = pool.submit(os.getpid).result(timeout=30)
     del pool
     gc.collect()
@@ -535,7 +541,7 @@ def test_a_pool_that_is_dropped_ends_its_workers():
 
 
 def test_a_callback_may_submit_and_shut_down():
-    pool = ProcessExecutor().open(1, worker_command())
+    pool = ProcessExecutor().open(1, WORKER)
     done = threading.Event()
 
     def go_on(future):
@@ -552,7 +558,7 @@ def run_program(tmp_path, text, **options):
         "import os, subprocess, sys, time\n"
         f"sys.path[:0] = {[str(Path(__file__).parents[2])]!r}\n"
         "from taskproc.default_plugins.pool_executors import ProcessExecutor\n"
-        f"pool = ProcessExecutor().open(2, {worker_command()!r})\n" + textwrap.dedent(text)
+        f"pool = ProcessExecutor().open(2, {WORKER!r})\n" + textwrap.dedent(text)
     )
     return subprocess.Popen([sys.executable, "-W", "error", program], **options)
 
@@ -620,7 +626,7 @@ def test_without_descriptors_of_processes_deaths_are_seen_too(without_pidfd, tmp
             os._exit(0)
         os._exit(7)
 
-    with ProcessExecutor().open(2, worker_command()) as pool:
+    with ProcessExecutor().open(2, WORKER) as pool:
         started = time.monotonic()
         assert "exit code 7" in str(pool.submit(fork_a_sleeper_and_die).exception(timeout=30))
         assert time.monotonic() - started < 2.5

@@ -300,7 +300,7 @@ EDITS = [
     Edit("run_task", True, "tasks.py", "even(2)", "even(4)"),
     Edit("__init__", True, "tasks.py", "self.n = n\n        self.other", "self.n = n + 1\n        self.other"),
     Edit("another method", True, "tasks.py", "Row(1)", "Row(2)"),
-    Edit("a name of a local variable", True, "tasks.py", "first = total", "first = second = total"),
+    Edit("the name of a local variable", True, "tasks.py", "inner = lambda", "innermost = lambda"),
     Edit("a class attribute", True, "tasks.py", "SIZE = 4", "SIZE = 5"),
     Edit("a default of a parameter", True, "tasks.py", "n: int = 1", "n: int = 2"),
     Edit("a property's helper", True, "helpers.py", "x / 2", "x // 2"),
@@ -353,8 +353,410 @@ def test_an_edit_reruns_what_the_table_says(project: Project, edit: Edit) -> Non
     assert bool(changed) == edit.reruns, changed
 
 
+def test_the_fingerprint_is_the_same_on_every_python_and_in_every_folder(project: Project) -> None:
+    assert project.fingerprint() == "6dc663a1605aabba6e9294cc9965ffe9"
+
+
 def test_every_edit_stands_in_the_table_of_the_docs() -> None:
     rows = (REPO / "docs" / "code-changes.md").read_text().lower()
     for edit in EDITS:
         verdict = "yes" if edit.reruns else "no"
         assert f"| {edit.what.lower()} | {verdict} |" in rows.replace("`", ""), edit.what
+
+
+# --- where the code is, and how it runs ---
+
+
+def test_a_file_has_one_fingerprint_run_imported_or_given(project: Project) -> None:
+    project.files["tasks.py"] += textwrap.dedent(
+        """
+        if __name__ == "__main__":
+            from taskproc.engine.reachable_code import CodeReader
+            print(CodeReader().fingerprint(Main))
+        """
+    )
+    imported = project.fingerprint()
+    run = subprocess.run(
+        [sys.executable, "-B", "tasks.py"],
+        cwd=project.folder,
+        env={"PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.split() == [imported]
+    project.forget()
+    given = load_file(str(project.folder / "tasks.py"))
+    assert CodeReader().fingerprint(given.Main) == imported
+
+
+def test_using_the_class_does_not_change_its_fingerprint(project: Project) -> None:
+    module = project.module()
+    before = {name: CodeReader().parts(getattr(module, name)) for name in ("Main", "Other", "Lazy")}
+    for name in before:
+        task_class(getattr(module, name))
+    assert {name: CodeReader().parts(getattr(module, name)) for name in before} == before
+
+
+def test_a_package_is_followed_wherever_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    folder = tmp_path / "lib" / "site-packages"
+    folder.mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(folder))
+    files = {
+        "acme/__init__.py": "",
+        "acme/tasks.py": (
+            "from taskproc.core.task import Task\nfrom acme import inner\nimport stranger\n"
+            "class Main(Task):\n    def run_task(self):\n        return inner.f() + stranger.f()\n"
+        ),
+        "acme/inner.py": "def f():\n    return 1\n",
+        "stranger.py": "def f():\n    return 1\n",
+    }
+    project = Project(folder, files)
+    first = CodeReader().parts(project.module("acme.tasks").Main)
+    assert set(first) == {"acme.tasks.Main", "acme.inner.f"}
+    project.edit("acme/inner.py", "1", "2")
+    assert CodeReader().parts(project.module("acme.tasks").Main) != first
+    project.forget()
+
+
+# --- which name led to which part counts too ---
+
+
+def task_file(folder: Path, text: str, **more: str) -> Project:
+    head = "from taskproc.core.task import Task\nimport functools\n"
+    return Project(folder, {"tasks.py": head + textwrap.dedent(text), **more})
+
+
+SWAPS = [
+    ("functions under other names", "f, g = one, two", "f, g = two, one"),
+    ("closures", "f, g = make(1), make(2)", "f, g = make(2), make(1)"),
+    ("functions in closures", "f, g = keep(one), keep(two)", "f, g = keep(two), keep(one)"),
+    ("lambdas", "f, g = lambda: 1, lambda: 2", "f, g = lambda: 2, lambda: 1"),
+    ("lambdas' defaults", "f, g = [lambda x=x: x for x in (1, 2)]", "f, g = [lambda x=x: x for x in (2, 1)]"),
+    ("local classes", "f, g = klass(1), klass(2)", "f, g = klass(2), klass(1)"),
+    ("objects", "f, g = Thing(1), Thing(2)", "f, g = Thing(2), Thing(1)"),
+    (
+        "partials",
+        "f, g = functools.partial(one), functools.partial(two)",
+        "f, g = functools.partial(two), functools.partial(one)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("what", "before", "after"), SWAPS, ids=[swap[0].replace(" ", "_") for swap in SWAPS])
+def test_what_is_swapped_is_changed(folder: Path, what: str, before: str, after: str) -> None:
+    project = task_file(
+        folder,
+        f"""
+        def one(): return 1
+        def two(): return 2
+        def make(n):
+            return lambda: n
+        def keep(function):
+            def call(): return function()
+            return call
+        def klass(n):
+            class Local:
+                N = n
+            return Local
+        class Thing:
+            def __init__(self, n): self.n = n
+            def __call__(self): return self.n
+        {before}
+        class Main(Task):
+            def run_task(self): return f() - g()
+        """,
+    )
+    first = project.fingerprint()
+    assert project.fingerprint() == first
+    project.edit("tasks.py", before, after)
+    assert project.fingerprint() != first
+    project.forget()
+
+
+# --- memory and disk ---
+
+
+def test_a_file_edited_after_its_import_is_not_taken_for_what_runs(project: Project) -> None:
+    module = project.module()
+    first = CodeReader().fingerprint(module.Main)
+    project.edit("helpers.py", "x / 2", "x // 2")
+    (project.folder / "helpers.py").write_text(project.files["helpers.py"])
+    in_memory = CodeReader().fingerprint(module.Main)
+    edited = project.fingerprint()
+    assert len({first, in_memory, edited}) == 3
+
+
+def test_a_method_edited_after_its_import_is_not_taken_for_what_runs(project: Project) -> None:
+    module = project.module()
+    project.edit("tasks.py", "even(2)", "even(4)")
+    (project.folder / "tasks.py").write_text(project.files["tasks.py"])
+    in_memory = CodeReader().fingerprint(module.Main)
+    assert in_memory != project.fingerprint()
+
+
+def test_lines_that_move_after_the_import_do_not_count(project: Project) -> None:
+    module = project.module()
+    first = CodeReader().fingerprint(module.Main)
+    helpers = project.folder / "helpers.py"
+    helpers.write_text("# a comment\n\n" + helpers.read_text())
+    assert CodeReader().fingerprint(module.Main) == first
+
+
+def test_a_reader_keeps_what_it_read_and_a_refreshed_one_sees_what_changed(project: Project) -> None:
+    module = project.module()
+    reader = CodeReader()
+    first = reader.fingerprint(module.Main)
+    module.THRESHOLD = 10
+    assert reader.fingerprint(module.Main) == first
+    assert reader.refreshed().fingerprint(module.Main) != first
+    module.THRESHOLD = 3
+    assert reader.refreshed().fingerprint(module.Main) == first
+
+
+def test_a_function_put_in_place_of_another_counts(project: Project) -> None:
+    module = project.module()
+    first = CodeReader().fingerprint(module.Main)
+    module.helpers.halved = module.helpers.scaled
+    assert CodeReader().fingerprint(module.Main) != first
+
+
+def test_a_method_or_constant_given_to_a_class_later_counts(project: Project) -> None:
+    seen = {project.fingerprint()}
+    for change in ({"half": lambda self: 0}, {"SIZE": 5}):
+        module = project.module()
+        for name, value in change.items():
+            setattr(module.Main, name, value)
+        seen.add(CodeReader().fingerprint(module.Main))
+    assert len(seen) == 3
+
+
+def test_a_global_that_functions_change_counts_by_its_source(project: Project) -> None:
+    module = project.module()
+    first = CodeReader().fingerprint(module.Main)
+    module.bump()
+    assert module.counter == 1
+    assert CodeReader().fingerprint(module.Main) == first
+
+
+def test_a_deleted_global_counts_as_one_that_never_was(project: Project) -> None:
+    first = project.parts()
+    module = project.module()
+    del module.local_helper
+    second = CodeReader().parts(module.Main)
+    assert "tasks.local_helper" in first
+    assert "tasks.local_helper" not in second
+    assert first["tasks.Main"] != second["tasks.Main"]
+
+
+# --- code without a file ---
+
+CODE = """
+from taskproc.core.task import Task
+STEP = 1
+def helper(x):
+    'say something'
+    return x + STEP
+class Main(Task):
+    K = 2
+    def run_task(self):
+        return helper(self.K)
+"""
+
+
+def executed(text: str, name: str = "<string>") -> type:
+    names: dict[str, Any] = {"__name__": "made_by_exec"}
+    exec(compile(text, name, "exec"), names)
+    cls: type = names["Main"]
+    return cls
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reruns"),
+    [
+        ("STEP = 1", "STEP = 2", True),
+        ("x + STEP", "x - STEP", True),
+        ("K = 2", "K = 3", True),
+        ("helper(self.K)", "helper(self.K + 1)", True),
+        ("def helper", "# a comment\n\ndef helper", False),
+        ("say something", "say it again", False),
+    ],
+)
+def test_without_source_the_bytecode_serves(old: str, new: str, reruns: bool) -> None:
+    before = CodeReader().fingerprint(executed(CODE))
+    after = CodeReader().fingerprint(executed(CODE.replace(old, new)))
+    assert (before != after) == reruns
+
+
+def test_python_c_has_a_fingerprint_that_stays() -> None:
+    text = CODE + "from taskproc.engine.reachable_code import CodeReader\nprint(CodeReader().fingerprint(Main))\n"
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", said],
+            cwd=REPO,
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed, said in (("1", text), ("2", text), ("1", text.replace("x + STEP", "x - STEP")))
+    ]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_a_notebook_cell_is_read_as_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cell(text: str, name: str) -> type:
+        lines = text.splitlines(keepends=True)
+        monkeypatch.setitem(linecache.cache, name, (len(text), None, lines, name))
+        return executed(text, name)
+
+    first = CodeReader().fingerprint(cell(CODE, "<ipython-input-1>"))
+    same = cell(CODE.replace("x + STEP", "(x  +  STEP)  # why"), "<ipython-input-2>")
+    other = CodeReader().fingerprint(cell(CODE.replace("x + STEP", "x - STEP"), "<ipython-input-3>"))
+    assert first == CodeReader().fingerprint(same) != other
+    assert CodeReader().fingerprint(executed(CODE)) != first
+
+
+# --- classes and functions of this file ---
+
+
+def helper(x: int) -> int:
+    return x + 1
+
+
+def chain_of(length: int) -> Any:
+    names: dict[str, Any] = {"__name__": "chained"}
+    text = "\n".join(f"def f{i}(): return f{i + 1}()" for i in range(length))
+    exec(compile(text, "<string>", "exec"), names)
+    return names["f0"]
+
+
+def test_a_class_made_in_a_function_counts_with_what_it_took_from_there() -> None:
+    def make(n: int) -> type[Task]:
+        class Local(Task):
+            def run_task(self) -> int:
+                return helper(n)
+
+        return Local
+
+    reader = CodeReader()
+    assert reader.fingerprint(make(1)) == reader.fingerprint(make(1))
+    assert reader.fingerprint(make(1)) != reader.fingerprint(make(2))
+    assert any(name.endswith("test_reachable_code.helper") for name in reader.parts(make(1)))
+
+
+def test_a_chain_of_thousands_of_functions_costs_no_recursion() -> None:
+    class Long(Task):
+        def run_task(self) -> Any:
+            return first()
+
+    first = chain_of(3000)
+    assert len(CodeReader().parts(Long)) > 3000
+
+
+def test_builtins_c_functions_and_what_is_installed_are_not_followed() -> None:
+    class Plain(Task):
+        def run_task(self) -> Any:
+            return [len, math.sqrt, json.dumps(1), pytest.approx, sys.argv, functools.reduce, NotThere]  # type: ignore[name-defined]  # noqa: F821
+
+    assert list(CodeReader().parts(Plain)) == [f"{Plain.task_name}"]
+
+
+def test_things_given_as_arguments_can_join() -> None:
+    class Apply(Task):
+        def run_task(self) -> None: ...
+
+    reader = CodeReader()
+    alone = reader.fingerprint(Apply)
+    assert reader.fingerprint_with(Apply, []) == alone
+    assert reader.fingerprint_with(Apply, [helper]) != alone
+    assert reader.fingerprint_with(Apply, [{"f": helper}]) == reader.fingerprint_with(Apply, [helper])
+
+
+# --- functions without a name as arguments ---
+
+
+def test_a_lambda_is_told_by_its_code_defaults_and_cells() -> None:
+    def make(n: Any) -> Any:
+        return lambda x: x + n
+
+    encode = CodeReader().encode_function
+    assert encode(make(1)) == encode(make(1))
+    assert encode(make(1)) != encode(make(2))
+    assert encode(make(1)) != encode(make(1.0))
+    assert encode(lambda x: x + 1) != encode(lambda x: x + 2)
+    assert encode(lambda x=1: x) != encode(lambda x=2: x)
+    assert encode(lambda x: helper(x)) != encode(lambda x: chain_of(x))
+    json.dumps(encode(make(1)))
+
+
+def test_two_lambdas_on_one_line_are_told_apart() -> None:
+    encode = CodeReader().encode_function
+    first, second = (lambda x: x + 1), (lambda x: x + 2)
+    assert encode(first) != encode(second)
+    same, again = (lambda x: x * 7), (lambda x: x * 7)
+    assert encode(same) == encode(again)
+
+
+def test_a_closure_that_holds_itself_has_a_form() -> None:
+    def make() -> Any:
+        def again(n: int) -> Any:
+            return again(n - 1) if n else 0
+
+        return again
+
+    encode = CodeReader().encode_function
+    assert encode(make()) == encode(make())
+
+
+def test_a_lambda_that_holds_what_has_no_key_is_refused_by_name() -> None:
+    thing = object()
+    with pytest.raises(ArgumentError, match="thing"):
+        CodeReader().encode_function(lambda: thing)
+
+
+def test_a_lambda_in_an_argument_is_encoded_by_the_reader() -> None:
+    encoder = Encoder(CodeReader().encode_function)
+    assert encoder.encode([lambda x: x]) == encoder.encode([lambda x: x])
+
+
+# --- cost ---
+
+ONE_CLASS = '''
+def helper_{i}(x):
+    """Help."""
+    total = 0
+    for k in range(x):
+        if k % 2:
+            total += k * {i}
+    return total
+
+class Task{i}(Task):
+    """A task."""
+
+    def __init__(self, n: int, k: int = 1) -> None:
+        self.n = n
+        self.k = k
+
+    def run_task(self) -> int:
+        values = [helper_{i}(j) for j in range(self.n)]
+        return sum(values) + self.k + LIMIT
+'''
+
+
+def test_a_class_costs_at_most_a_millisecond(folder: Path) -> None:
+    project = task_file(folder, "LIMIT = 5\n" + "".join(ONE_CLASS.format(i=i) for i in range(200)))
+    module = project.module()
+    classes = [getattr(module, f"Task{i}") for i in range(200)]
+    best = math.inf
+    for _ in range(3):
+        reader = CodeReader()
+        start = time.process_time()
+        for cls in classes:
+            reader.fingerprint(cls)
+        best = min(best, (time.process_time() - start) / len(classes))
+    project.forget()
+    assert best < 1e-3

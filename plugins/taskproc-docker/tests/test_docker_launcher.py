@@ -160,6 +160,20 @@ def test_a_mount_of_the_user_stands_in_for_the_projects_folder() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("gpus", "word"),
+    [
+        ("all", "all"),
+        ("device=0", "device=0"),
+        ("device=0,1", '"device=0,1"'),
+        ("1,capabilities=utility", None),
+    ],
+)
+def test_several_gpus_stand_in_quotes(gpus: str, word: str | None) -> None:
+    command = DockerLauncher(image="i", gpus=gpus).command(ARGV, JOB)
+    assert command[command.index("--gpus") + 1] == (word or gpus)
+
+
 @pytest.mark.parametrize("mount", ["data", "data:/in", "/data:in", "/a:/b:/c", "/a:/b:rx", "", ":", ":ro"])
 def test_a_mount_that_can_not_be_read_is_refused_by_its_text(mount: str) -> None:
     with pytest.raises(ComponentOptionError) as caught:

@@ -38,7 +38,7 @@ class DockerLauncher(Launcher):
         mounts: more to mount, each `PATH`, `SOURCE:TARGET` or `SOURCE:TARGET:ro`, absolute.
         env: variables to pass on, each `NAME` (with its value here) or `NAME=VALUE`.
         network: the network; by default a job has none.
-        gpus: as `docker run --gpus` takes it: `all`, `2`, `device=0`; "": none.
+        gpus: as `docker run --gpus` takes it: `all`, `2`, `device=0,1`; "": none.
         memory: the memory limit, such as `16g`; "": none.
         cpus: how many cores the container may use, such as `2` or `1.5`; "": all.
         extra: more words for `docker run`, put before the image.
@@ -89,7 +89,7 @@ class DockerLauncher(Launcher):
         words += ["--workdir", job.project or job.root]
         for variable in self.env:
             words += ["--env", variable]
-        for option, value in (("--gpus", self.gpus), ("--memory", self.memory), ("--cpus", self.cpus)):
+        for option, value in (("--gpus", _gpus(self.gpus)), ("--memory", self.memory), ("--cpus", self.cpus)):
             if value:
                 words += [option, value]
         return [*words, *self.extra, self.image, *argv]
@@ -182,6 +182,11 @@ def _mount_of(text: str) -> tuple[str, str, tuple[str, ...]]:
             "write PATH, SOURCE:TARGET or SOURCE:TARGET:ro, with absolute paths without ':'"
         )
     return source, target, options
+
+
+def _gpus(text: str) -> str:
+    """Several devices must stand in quotes, or docker reads the second as a count of GPUs."""
+    return _csv([text]) if text.startswith("device=") and text.count("=") == 1 else text
 
 
 def _is_below(folder: str, target: str) -> bool:
