@@ -28,7 +28,7 @@ __all__ = [
 SCHEME: int = 1
 """Numbers how fingerprints are made; those of two schemes can't be compared."""
 
-_HAS_DOCSTRING = 0x4000000  # CO_HAS_DOCSTRING, from Python 3.13 on
+_HAS_DOCSTRING = 0x4000000  # CO_HAS_DOCSTRING, from Python 3.14 on
 _KIND_FLAGS = 0x2AC  # *args, **kwargs, generator, coroutine, async generator
 
 
@@ -80,7 +80,7 @@ def _code_text(code: CodeType) -> str:
 
 
 def _has_docstring(code: CodeType) -> bool:
-    if sys.version_info >= (3, 13):
+    if sys.version_info >= (3, 14):
         return bool(code.co_flags & _HAS_DOCSTRING)
     # The first constant of a function is its docstring or None.
     return not code.co_name.startswith("<") and isinstance(next(iter(code.co_consts), None), str)

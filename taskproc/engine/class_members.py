@@ -20,18 +20,39 @@ SETTINGS = frozenset({"task_label", "task_compress_level"})
 def methods(
     cls: type, in_project: Callable[[Mapping[str, Any]], bool]
 ) -> tuple[list[FunctionType], list[FunctionType]]:
-    """The functions of a class: those its body defines, and those it was given otherwise."""
+    """The functions of a class: those its body defines, and those it was given otherwise.
+
+    Wrappers from outside of the project are looked through: decorators, and ours of `__init__`.
+    """
+
+    def original(function: FunctionType) -> FunctionType:
+        wrapped = function.__dict__.get("__wrapped__")
+        while isinstance(wrapped, FunctionType) and not in_project(function.__globals__):
+            function, wrapped = wrapped, wrapped.__dict__.get("__wrapped__")
+        return function
+
     own: list[FunctionType] = []
     others: list[FunctionType] = []
     for name, member in vars(cls).items():
         for function in functions_in(member):
-            original = _without_our_wrapper(function)
-            if original is not function and _inherits(cls, name, original):
+            found = original(function)
+            if found is not function and _inherits(cls, name, found, original):
                 continue
-            is_own = original.__code__.co_qualname.startswith(f"{cls.__qualname__}.")
-            is_own = is_own and in_project(original.__globals__) and not is_generated(original)
-            (own if is_own else others).append(original)
+            is_own = found.__code__.co_qualname.startswith(f"{cls.__qualname__}.")
+            is_own = is_own and in_project(found.__globals__) and not is_generated(found)
+            (own if is_own else others).append(found)
     return own, others
+
+
+def _inherits(
+    cls: type, name: str, found: FunctionType, original: Callable[[FunctionType], FunctionType]
+) -> bool:
+    """Whether a function is a base's: Task wraps an inherited `__init__` on the class that inherits it."""
+    return any(
+        original(function) is found
+        for base in cls.__mro__[1:]
+        for function in functions_in(vars(base).get(name))
+    )
 
 
 def is_generated(function: FunctionType) -> bool:
@@ -46,18 +67,3 @@ def data(cls: type) -> Iterator[tuple[str, Any]]:
         skipped = name.startswith(("__", "_task", "_abc_")) or (name in SETTINGS and issubclass(cls, Task))
         if not skipped and not any(functions_in(value)) and not inspect.isdatadescriptor(value):
             yield name, value
-
-
-def _without_our_wrapper(function: FunctionType) -> FunctionType:
-    """The `__init__` that a user wrote: Task wraps it when its class is first used."""
-    while function.__globals__.get("__name__") == Task.__module__ and "__wrapped__" in function.__dict__:
-        function = function.__dict__["__wrapped__"]
-    return function
-
-
-def _inherits(cls: type, name: str, original: FunctionType) -> bool:
-    return any(
-        _without_our_wrapper(function) is original
-        for base in cls.__mro__[1:]
-        for function in functions_in(vars(base).get(name))
-    )

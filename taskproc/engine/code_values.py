@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
@@ -21,7 +21,8 @@ MAX_ARRAY = 16 * 1024 * 1024
 """So does an array of more bytes, though its text is only a digest: reading it takes long."""
 
 _PLAIN = frozenset({int, float, complex, bool, type(None), type(...), range, ModuleType, BuiltinFunctionType})
-_SEQUENCES = (list, tuple, set, frozenset, deque)
+_MAPPINGS = (dict, MappingProxyType)
+_CONTAINERS = (list, tuple, set, frozenset, deque, *_MAPPINGS)
 
 
 def encoded(value: Any, code_of: Callable[[FunctionType], JSON]) -> str | None:
@@ -35,14 +36,15 @@ def encoded(value: Any, code_of: Callable[[FunctionType], JSON]) -> str | None:
 
 def functions_in(member: Any) -> Iterator[FunctionType]:
     """The functions that a member of a class consists of, as it stands in the class."""
-    if isinstance(member, FunctionType):
+    kind = type(member)
+    if kind is FunctionType:
         yield member
-    elif isinstance(member, staticmethod | classmethod):
+    elif issubclass(kind, staticmethod | classmethod):
         yield from functions_in(member.__func__)
-    elif isinstance(member, property):
+    elif issubclass(kind, property):
         for accessor in (member.fget, member.fset, member.fdel):
             yield from functions_in(accessor)
-    elif isinstance(member, functools.cached_property | functools.partialmethod):
+    elif issubclass(kind, functools.cached_property | functools.partialmethod):
         yield from functions_in(member.func)
 
 
@@ -87,7 +89,7 @@ class Survey:
             left -= 1
             if type(item) in _PLAIN:
                 continue
-            if isinstance(item, str | bytes | bytearray):
+            if issubclass(type(item), str | bytes | bytearray):
                 left -= len(item)
             elif id(item) not in self._seen:
                 self._seen[id(item)] = item
@@ -98,30 +100,34 @@ class Survey:
             self.is_small = self.is_small and left >= 0
 
     def _inside(self, item: Any, left: int) -> Iterable[Any]:
-        if isinstance(item, (*_SEQUENCES, dict)) and len(item) > left:
-            self.is_small = False
-            return ()
-        if isinstance(item, _SEQUENCES):
-            return item
-        if isinstance(item, dict | MappingProxyType):
-            return [*item.keys(), *item.values()]
-        if isinstance(item, FunctionType):  # another's wrapper around a function of the project
+        # By its type, not by isinstance: a proxy may answer for something that is not there yet.
+        kind = type(item)
+        if issubclass(kind, _CONTAINERS):
+            if len(item) > left:
+                self.is_small = False
+                return ()
+            return [*item.keys(), *item.values()] if issubclass(kind, _MAPPINGS) else list(item)
+        if issubclass(kind, FunctionType):  # another's wrapper around a function of the project
             return [*(value for _, value in cells(item)), *item.__dict__.values()]
-        if isinstance(item, functools.partial):
+        if issubclass(kind, functools.partial):
             return [item.func, *item.args, *item.keywords.values()]
-        if isinstance(item, MethodType):
+        if kind is MethodType:
             return [item.__func__, item.__self__]
-        if found := list(functions_in(item)):
-            return found
-        if isinstance(size := getattr(type(item), "nbytes", None) and item.nbytes, int) and size > MAX_ARRAY:
-            self.is_small = False
+        if hasattr(kind, "nbytes"):
+            self.is_small = self.is_small and not _is_large(item)
             return ()
-        return self._attributes(item)
+        return list(functions_in(item)) or self._attributes(item)
 
     def _attributes(self, item: Any) -> Iterable[Any]:
-        attributes = getattr(item, "__dict__", None)
-        if not isinstance(attributes, Mapping):
+        try:
+            attributes = vars(item)
+        except Exception:  # noqa: BLE001 - there are none, or a proxy has nothing behind it yet
             return ()
         if self._opens(type(item)):
             return list(attributes.values())
         return [attributes["__wrapped__"]] if "__wrapped__" in attributes else ()
+
+
+def _is_large(array: Any) -> bool:
+    size = array.nbytes
+    return isinstance(size, int) and size > MAX_ARRAY

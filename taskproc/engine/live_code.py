@@ -89,15 +89,16 @@ class LiveCode:
 
     def _direct(self, value: Any) -> list[Part] | None:
         """The part that a function, class or task is by itself; None for anything else."""
-        if isinstance(value, FunctionType):
+        kind = type(value)
+        if kind is FunctionType:
             if self._project.has_globals(value.__globals__):
                 return [self.function_part(value)]
-            return [] if found_name(value) is not None and not hasattr(value, "__wrapped__") else None
-        if isinstance(value, type):
+            return [] if found_name(value) is not None and "__wrapped__" not in value.__dict__ else None
+        if issubclass(kind, type):
             if not self._project.has_class(value):
                 return []
             return [self._task_part(value) if issubclass(value, Task) else self.class_part(value)]
-        return [self._task_part(type(value))] if isinstance(value, Task) else None
+        return [self._task_part(kind)] if issubclass(kind, Task) else None
 
     def _survey(self, value: Any) -> tuple[list[Part], bool]:
         """The parts inside a value, and whether it is small enough to be written down."""
@@ -123,7 +124,7 @@ class LiveCode:
         name, rest = reference.path[0], reference.path[1:]
         while name not in _OF_THE_MODULE and name in names:
             value = names[name]
-            if not isinstance(value, ModuleType):
+            if not issubclass(type(value), ModuleType):
                 return self._named(names, name, value, rest)
             if not self._project.has_globals(vars(value)):
                 return []
@@ -134,9 +135,10 @@ class LiveCode:
 
     def _named(self, names: Mapping[str, Any], name: str, value: Any, rest: Sequence[str]) -> list[Part]:
         direct = self._direct(value)
-        if direct is None or (isinstance(value, type) and self._is_made(value)):
+        is_class = issubclass(type(value), type)
+        if direct is None or (is_class and self._is_made(value)):
             return [self._constant_part(names, name, value)]
-        if not (rest and isinstance(value, type) and issubclass(value, Task)):
+        if not (rest and is_class and issubclass(value, Task)):
             return direct
         # `Other.helper(...)` calls code of another task that no record of this one speaks of.
         for base in value.__mro__:
@@ -171,7 +173,7 @@ class LiveCode:
         names, name = self._origin(names, name, value)
 
         def fill(part: Part) -> None:
-            is_class = isinstance(value, type)
+            is_class = issubclass(type(value), type)
             part.needs, is_small = ([], False) if is_class else self._survey(value)
             file = self._sources.of_module(names)
             statements = file.binding(name) if file is not None else []
@@ -243,7 +245,7 @@ class LiveCode:
 
     def _held(self, name: str, value: Any) -> list[Part]:
         """The parts of a value that stands under no name of a module."""
-        if isinstance(value, ModuleType):
+        if issubclass(type(value), ModuleType):
             return [self._module_part(value)] if self._project.has_globals(vars(value)) else []
         direct = self._direct(value)
         if direct is not None:

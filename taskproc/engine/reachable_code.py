@@ -9,14 +9,14 @@ docs/code-changes.md tells users. Decides nothing about what is stale.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import FunctionType
 from typing import Any
 
 from taskproc.core.arguments import Encoder
 from taskproc.core.fingerprint import SCHEME, combine, name_parts
 from taskproc.core.records import JSON
-from taskproc.engine.code_parts import PartTable
+from taskproc.engine.code_parts import Part, PartTable
 from taskproc.engine.code_values import cells, defaults
 from taskproc.engine.live_code import LiveCode
 from taskproc.engine.project import Project
@@ -55,8 +55,14 @@ class CodeReader:
         return known
 
     def fingerprint_with(self, cls: type, also: Iterable[Any]) -> str:
-        """The fingerprint of a class and of functions, classes or values that it depends on."""
-        return combine(self._reach(cls, also))
+        """The fingerprint of a class and of functions, classes or values that it depends on.
+
+        What holds no code of the project, as plain data, changes nothing.
+        """
+        with self._lock:
+            code, _ = self._for_module(cls.__module__)
+            held = [part for thing in also for part in code.parts_of(thing)]
+            return combine(self._reach(cls, held)) if held else self.fingerprint(cls)
 
     def parts(self, cls: type) -> dict[str, str]:
         """What the fingerprint of a class is made of: a digest for each part, by name.
@@ -89,13 +95,10 @@ class CodeReader:
                 self._encoding.discard(id(function))
         return {"__function__": combine(reached), "defaults": values, "cells": held}
 
-    def _reach(self, cls: type, also: Iterable[Any] = ()) -> list[tuple[str, str]]:
+    def _reach(self, cls: type, also: Sequence[Part] = ()) -> list[tuple[str, str]]:
         with self._lock:
             code, table = self._for_module(cls.__module__)
-            roots = [code.class_part(cls)]
-            for thing in also:
-                roots += code.parts_of(thing)
-            return table.reach(roots)
+            return table.reach([code.class_part(cls), *also])
 
     def _for_module(self, module: str | None) -> tuple[LiveCode, PartTable]:
         """An installed task's own top-level package is followed as well, so it has its own parts."""

@@ -6,6 +6,7 @@ EDITS has one case for each row of docs/code-changes.md.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import json
@@ -255,11 +256,11 @@ class Project:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(tmp_path / "project"))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     (tmp_path / "project").mkdir()
-    yield tmp_path / "project"
+    return tmp_path / "project"
 
 
 @pytest.fixture
@@ -291,14 +292,28 @@ EDITS = [
     Edit("an annotation of a result", False, "tasks.py", "run_task(self) -> int", "run_task(self)"),
     Edit("an annotation of a local variable", False, "tasks.py", "total: int = sum", "total = sum"),
     Edit("the annotation of a field", True, "tasks.py", "value: int", "value: float"),
-    Edit("the order of definitions", False, "helpers.py", "FACTOR = 2\nDEFAULT = 7", "DEFAULT = 7\nFACTOR = 2"),
-    Edit("a function that is not used", False, "tasks.py", "    return x\n\n\ndef deco", "    return 5\n\n\ndef deco"),
+    Edit(
+        "the order of definitions", False, "helpers.py", "FACTOR = 2\nDEFAULT = 7", "DEFAULT = 7\nFACTOR = 2"
+    ),
+    Edit(
+        "a function that is not used",
+        False,
+        "tasks.py",
+        "    return x\n\n\ndef deco",
+        "    return 5\n\n\ndef deco",
+    ),
     Edit("a constant that is not used", False, "tasks.py", "UNUSED = 1", "UNUSED = 2"),
-    Edit("an import that is not used", False, "tasks.py", "import functools\n", "import functools\nimport re\n"),
+    Edit(
+        "an import that is not used", False, "tasks.py", "import functools\n", "import functools\nimport re\n"
+    ),
     Edit("task_label", False, "tasks.py", 'task_label = "cpu"', 'task_label = ["gpu", "memory"]'),
-    Edit("task_compress_level", False, "tasks.py", "    SIZE = 4", "    task_compress_level = 0\n    SIZE = 4"),
+    Edit(
+        "task_compress_level", False, "tasks.py", "    SIZE = 4", "    task_compress_level = 0\n    SIZE = 4"
+    ),
     Edit("run_task", True, "tasks.py", "even(2)", "even(4)"),
-    Edit("__init__", True, "tasks.py", "self.n = n\n        self.other", "self.n = n + 1\n        self.other"),
+    Edit(
+        "__init__", True, "tasks.py", "self.n = n\n        self.other", "self.n = n + 1\n        self.other"
+    ),
     Edit("another method", True, "tasks.py", "Row(1)", "Row(2)"),
     Edit("the name of a local variable", True, "tasks.py", "inner = lambda", "innermost = lambda"),
     Edit("a class attribute", True, "tasks.py", "SIZE = 4", "SIZE = 5"),
@@ -319,7 +334,9 @@ EDITS = [
     Edit("a method of the class of a constant", True, "helpers.py", "self.n * FACTOR", "self.n + FACTOR"),
     Edit("a path made from __file__", True, "tasks.py", 'HERE / "data"', 'HERE / "data2"'),
     Edit("a default's constant", True, "helpers.py", "DEFAULT = 7", "DEFAULT = 8"),
-    Edit("a function in a dict", True, "helpers.py", "return x + 1\n\ndef partly", "return x + 2\n\ndef partly"),
+    Edit(
+        "a function in a dict", True, "helpers.py", "return x + 1\n\ndef partly", "return x + 2\n\ndef partly"
+    ),
     Edit("a lambda in a dict", True, "tasks.py", "lambda x: x + 1", "lambda x: x + 2"),
     Edit("a function in a functools.partial", True, "helpers.py", "a - b", "b - a"),
     Edit("an argument of a functools.partial", True, "tasks.py", "partly, 3", "partly, 4"),
@@ -446,7 +463,9 @@ SWAPS = [
 ]
 
 
-@pytest.mark.parametrize(("what", "before", "after"), SWAPS, ids=[swap[0].replace(" ", "_") for swap in SWAPS])
+@pytest.mark.parametrize(
+    ("what", "before", "after"), SWAPS, ids=[swap[0].replace(" ", "_") for swap in SWAPS]
+)
 def test_what_is_swapped_is_changed(folder: Path, what: str, before: str, after: str) -> None:
     project = task_file(
         folder,
@@ -592,7 +611,10 @@ def test_without_source_the_bytecode_serves(old: str, new: str, reruns: bool) ->
 
 
 def test_python_c_has_a_fingerprint_that_stays() -> None:
-    text = CODE + "from taskproc.engine.reachable_code import CodeReader\nprint(CodeReader().fingerprint(Main))\n"
+    text = (
+        CODE
+        + "from taskproc.engine.reachable_code import CodeReader\nprint(CodeReader().fingerprint(Main))\n"
+    )
     runs = [
         subprocess.run(
             [sys.executable, "-c", said],
@@ -648,6 +670,44 @@ def test_a_class_made_in_a_function_counts_with_what_it_took_from_there() -> Non
     assert any(name.endswith("test_reachable_code.helper") for name in reader.parts(make(1)))
 
 
+def test_a_method_under_a_decorator_from_elsewhere_counts_with_what_it_took() -> None:
+    def make(n: int) -> type[Task]:
+        class Local(Task):
+            @contextlib.contextmanager
+            def opened(self) -> Iterator[int]:
+                yield helper(n)
+
+            def run_task(self) -> None: ...
+
+        return Local
+
+    reader = CodeReader()
+    assert reader.fingerprint(make(1)) == reader.fingerprint(make(1)) != reader.fingerprint(make(2))
+
+
+class Proxy:
+    """A stand-in that has nothing to stand for yet."""
+
+    @property
+    def __class__(self) -> type:
+        raise RuntimeError("nothing there yet")
+
+    @property
+    def __dict__(self) -> Any:
+        raise RuntimeError("nothing there yet")
+
+
+PROXY = Proxy()
+
+
+def test_a_global_that_can_not_be_looked_at_counts_by_its_source() -> None:
+    class Uses(Task):
+        def run_task(self) -> Any:
+            return PROXY
+
+    assert any(name.endswith(".PROXY") for name in CodeReader().parts(Uses))
+
+
 def test_a_chain_of_thousands_of_functions_costs_no_recursion() -> None:
     class Long(Task):
         def run_task(self) -> Any:
@@ -671,7 +731,7 @@ def test_things_given_as_arguments_can_join() -> None:
 
     reader = CodeReader()
     alone = reader.fingerprint(Apply)
-    assert reader.fingerprint_with(Apply, []) == alone
+    assert reader.fingerprint_with(Apply, []) == reader.fingerprint_with(Apply, [1, {"a": [2]}]) == alone
     assert reader.fingerprint_with(Apply, [helper]) != alone
     assert reader.fingerprint_with(Apply, [{"f": helper}]) == reader.fingerprint_with(Apply, [helper])
 
