@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from taskproc.core.records import (
     JSON,
@@ -29,6 +28,9 @@ from taskproc.core.records import (
     TaskKey,
     UpstreamRecord,
 )
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 __all__ = [
     "JSON",
@@ -120,8 +122,11 @@ class CacheBackend(ABC):
         """A job failed: put back what `begin` set aside."""
 
     @abstractmethod
-    def index(self, records: Iterable[Record]) -> None:
-        """These were just saved: note them for quick look-ups. Called by the runner, in batches."""
+    def index(self) -> None:
+        """Note for quick look-ups what was saved, or had to be read, since the last call.
+
+        Called by workers after each batch, and by the runner at its end.
+        """
 
     @abstractmethod
     def discard(self, keys: Iterable[TaskKey]) -> None:

@@ -343,7 +343,7 @@ class CacheBackendContract(ABC):
         records = [self.store(backend, key, str(i).encode()) for i, key in enumerate(keys) if i % 2]
         stored = {record.key: record for record in records}
         assert backend.look_up(keys) == stored
-        backend.index(records)
+        backend.index()
         for reader in (backend, self.make(tmp_path)):
             assert reader.look_up(keys) == stored
             assert reader.look_up(keys[:4]) == {key: stored[key] for key in keys[:4] if key in stored}
@@ -352,7 +352,9 @@ class CacheBackendContract(ABC):
         self, backend: CacheBackend, tmp_path: Path
     ) -> None:
         first, second, third = (example_key(text=text) for text in "123")
-        backend.index([self.store(backend, key) for key in (first, second, third)])
+        for key in (first, second, third):
+            self.store(backend, key)
+        backend.index()
         other = self.make(tmp_path)
         record = self.store(other, first, b"other!")
         other.discard([second])
@@ -388,7 +390,7 @@ class CacheBackendContract(ABC):
         for key in neighbours:
             self.store(backend, key, b"neighbour")
         record = self.store(backend, example_key(name), b"mine")
-        backend.index([record])
+        backend.index()
         assert self.make(place).look_up([record.key]) == {record.key: record}
         assert backend.load(record.key) == b"mine"
         assert [path.name for path in tmp_path.iterdir()] in ([], ["deep"])
@@ -412,7 +414,7 @@ class CacheBackendContract(ABC):
         key, backend = example_key(), self.make(tmp_path)
         record = self.store(backend, key)
         if indexed:
-            backend.index([record])
+            backend.index()
         backend.close()
         for path in self.stored_files(tmp_path):
             sound = path.read_bytes()
@@ -479,7 +481,7 @@ class CacheBackendContract(ABC):
     def test_a_result_whose_data_file_is_gone_or_cut_is_not_found(self, backend: CacheBackend) -> None:
         key = example_key()
         record = self.store_with_data(backend, key, "whole")
-        backend.index([record])
+        backend.index()
         assert backend.look_up([key]) == {key: record}
         file = backend.data_directory(key, create=False) / "model.bin"
         file.write_text("cut")
@@ -552,7 +554,7 @@ class CacheBackendContract(ABC):
         log.write_text("said")
         backend.keep_logs(first, log, None)
         directory = backend.data_directory(first, create=False)
-        backend.index([record])
+        backend.index()
         for _ in range(2):
             backend.discard([first, example_key(text="absent")])
             for reader in (backend, self.make(tmp_path)):
@@ -609,7 +611,7 @@ class CacheBackendContract(ABC):
         def work(number: int) -> bool:
             key = example_key(f"taskfile.Task{number % 2}", str(number))
             record = self.store(backend, key, str(number).encode())
-            backend.index([record])
+            backend.index()
             return backend.look_up([key]) == {key: record} and backend.load(key) == str(number).encode()
 
         with ThreadPoolExecutor(8) as pool:

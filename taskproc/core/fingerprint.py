@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterable
 from types import CodeType
 
-from taskproc.core.normal_form import NormalForm, Reference, constant_text, normal_form, text_digest
+from taskproc.core.normal_form import NormalForm, constant_text, normal_form, text_digest
+from taskproc.core.scopes import Reference
 
 __all__ = [
     "SCHEME",

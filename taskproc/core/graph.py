@@ -53,6 +53,7 @@ def build_graph(root: Task, encoder: Encoder, fallback: Callable[[Any], str]) ->
         CycleError: tasks wait for each other; they are named in order.
         ForeignCacheError: an upstream belongs to another Cache.
         AmbiguousTaskError: two classes of one name meet with equal arguments.
+        ArgumentError: an attribute can be neither encoded nor given to `fallback`.
     """
     nodes: dict[TaskKey, Node] = {}
     open_nodes: dict[TaskKey, Node] = {}
@@ -98,7 +99,7 @@ def _visit(
                 found.append(Upstream(path, upstream._task.key))
                 tasks.append(upstream)
         if not name.startswith("_"):
-            public[name] = _encoded(value, encoder, fallback)
+            public[name] = _encoded(task, name, value, encoder, fallback)
     return Node(task, tuple(found), digest(public)), tasks
 
 
@@ -113,11 +114,21 @@ def _upstreams_in(value: Any, name: str) -> list[tuple[str, Task]]:
     return found
 
 
-def _encoded(value: Any, encoder: Encoder, fallback: Callable[[Any], str]) -> JSON:
+def _encoded(
+    task: Task, name: str, value: Any, encoder: Encoder, fallback: Callable[[Any], str]
+) -> JSON:
     try:
         return encoder.encode(value)
     except ArgumentError:
+        pass
+    try:
         return {"__pickle__": fallback(value)}
+    except Exception as error:
+        kind = type(value)
+        raise ArgumentError(
+            f"{task!r}.{name}, an object of class {kind.__module__}.{kind.__qualname__}, can't be pickled "
+            f"({type(error).__name__}: {error}), so no worker could have it; make it in run_task instead"
+        ) from error
 
 
 def _refuse_namesake(known: Task, task: Task) -> None:

@@ -11,21 +11,9 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-ScopeKind: TypeAlias = Literal["root", "function", "class", "comprehension"]
-
-
-class Reference(NamedTuple):
-    """A name that code takes from outside itself, with the attributes read from it.
-
-    `path` is `("helpers", "f")` for `helpers.f`. If the code imports it itself, `module` and
-    `level` are those of its import statement, and `path` begins inside that module.
-    """
-
-    path: tuple[str, ...]
-    module: str | None = None
-    level: int = 0
+from taskproc.core.scopes import Reference, Scope, ScopeKind, resolve
 
 
 class NormalForm(NamedTuple):
@@ -64,24 +52,10 @@ def constant_text(value: Any) -> str:
     return f"{kind.__name__} {value!a}"  # ascii: what repr calls printable depends on the version
 
 
-class _Scope:
-    """The names of one function, class body or comprehension."""
-
-    __slots__ = ("bound", "from_outside", "imports", "kind", "loads", "parent")
-
-    def __init__(self, kind: ScopeKind, parent: _Scope | None) -> None:
-        self.kind = kind
-        self.parent = parent
-        self.bound: set[str] = set()
-        self.from_outside: set[str] = set()
-        self.imports: dict[str, Reference] = {}
-        self.loads: dict[tuple[str, ...], None] = {}
-
-
 class _Enter(NamedTuple):
     """On the stack: from here on names belong to this scope."""
 
-    scope: _Scope
+    scope: Scope
 
 
 class _Bind(NamedTuple):
@@ -99,7 +73,7 @@ class _Walker:
 
     def __init__(self, unread: frozenset[str]) -> None:
         self.text: list[str] = []
-        self._root = self._scope = _Scope("root", None)
+        self._root = self._scope = Scope("root", None)
         self._scopes = [self._root]
         self._found: dict[Reference, None] = {}
         self._unread = unread
@@ -125,13 +99,13 @@ class _Walker:
         """What the walked code names and does not bind itself."""
         for scope in self._scopes:
             for path in scope.loads:
-                reference = _resolve(scope, path)
+                reference = resolve(scope, path)
                 if reference is not None:
                     self._found[reference] = None
         return tuple(self._found)
 
-    def _open(self, kind: ScopeKind) -> _Scope:
-        scope = _Scope(kind, self._scope)
+    def _open(self, kind: ScopeKind) -> Scope:
+        scope = Scope(kind, self._scope)
         self._scopes.append(scope)
         return scope
 
@@ -300,23 +274,6 @@ class _Walker:
         if name is not None:
             self._scope.bound.add(name)
         return _generic(node)
-
-
-def _resolve(scope: _Scope, path: tuple[str, ...]) -> Reference | None:
-    """Where a name comes from: None if the code binds it itself."""
-    name = path[0]
-    inner: _Scope | None = scope
-    while inner is not None and inner.kind != "root":
-        if name in inner.from_outside:
-            break
-        if name in inner.imports and (inner is scope or inner.kind != "class"):
-            imported = inner.imports[name]
-            return Reference(imported.path + path[1:], imported.module, imported.level)
-        # What a class body binds is not seen from its methods; its own loads were sifted before.
-        if name in inner.bound and inner.kind != "class":
-            return None
-        inner = inner.parent
-    return Reference(path)
 
 
 def _generic(node: ast.AST) -> list[Any]:

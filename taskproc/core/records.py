@@ -40,7 +40,7 @@ class DataFile(NamedTuple):
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Record:
     """What is known of a stored result.
 
@@ -115,7 +115,7 @@ class Plan:
         return {name: dict(counter) for name, counter in counts.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Job:
     """One execution of a task, as launchers and reporters see it.
 
@@ -146,7 +146,7 @@ class Job:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Failure:
     """How a job failed, in a form that travels between processes.
 
@@ -163,7 +163,7 @@ class Failure:
 OutcomeKind = Literal["finished", "failed", "cancelled", "done elsewhere", "damaged", "returned"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outcome:
     """How one job ended.
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from taskproc.default_plugins._files import PART, Files
 from taskproc.default_plugins._formats import compress, encode_record
+from taskproc.default_plugins._index import signature
 from taskproc.interfaces import DataFile, Record
 
 RESULT = "result.pkl.gz"
@@ -28,15 +29,15 @@ _ASIDE = ".aside"
 _DAMAGED = ".damaged"
 
 
-def begin(files: Files, entry: str) -> None:
+def begin(files: Files, entry: str) -> bool:
     """Set an old data directory aside, and with it the record, so that a job starts empty.
 
-    Without an old data directory everything stays in place until it is replaced.
+    Without an old data directory everything stays in place until it is replaced. Returns
+    whether there is anything of this entry.
     """
-    try:
-        names = set(os.listdir(entry))
-    except FileNotFoundError:
-        return
+    if not os.access(entry, os.F_OK):  # what is usual, without the price of an exception
+        return False
+    names = set(os.listdir(entry))
     for name in names:
         if name.endswith(PART):
             files.unlink(f"{entry}/{name}")
@@ -48,12 +49,13 @@ def begin(files: Files, entry: str) -> None:
     if DATA + _ASIDE in names:
         files.remove_tree(data)  # the remains of a job that was killed
     elif DATA not in names or (RECORD not in names and not os.listdir(data)):
-        return
+        return True
     else:
         if RECORD in names:
             files.rename(f"{entry}/{RECORD}", f"{entry}/{RECORD}{_ASIDE}")
         files.rename(data, data + _ASIDE)
     files.make_directory(data)
+    return True
 
 
 def abandon(files: Files, entry: str) -> None:
@@ -84,16 +86,21 @@ def save(
     payload: bytes,
     level: int,
     durable: bool,
-) -> None:
-    """Write result and record; `make_folder` makes the entry's folder (False: it was there)."""
+) -> tuple[bytes, str]:
+    """Write result and record; `make_folder` makes the entry's folder (False: it was there).
+
+    Returns the record as it was written, and the signature of both files for the index.
+    """
     is_new = make_folder()
     result, described = f"{entry}/{RESULT}", f"{entry}/{RECORD}"
     parts: list[str] = []
     try:
         chunks = _Counted(compress(payload, level))
-        parts.append(files.write_aside(result, chunks, durable))
+        part, result_stat = files.write_aside(result, chunks, durable)
+        parts.append(part)
         text = encode_record(record, chunks.size)
-        parts.append(files.write_aside(described, (text,), durable))
+        part, record_stat = files.write_aside(described, (text,), durable)
+        parts.append(part)
         if durable:
             _sync_data(files, entry, record.data)
         if not is_new:
@@ -115,6 +122,7 @@ def save(
         # The result is stored; what can't be removed now goes when the next job begins.
         with suppress(OSError):
             _forget_aside(files, entry)
+    return text, signature(record_stat, result_stat)
 
 
 class _Counted:
@@ -185,6 +193,8 @@ def list_data(entry: str) -> tuple[DataFile, ...]:
     A symbolic link counts as what it says, not as what it points to; folders and special
     files (pipes, sockets) are not listed.
     """
+    if not os.access(f"{entry}/{DATA}", os.F_OK):
+        return ()
     found: list[DataFile] = []
     folders = [""]
     while folders:

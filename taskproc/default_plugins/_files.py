@@ -41,8 +41,13 @@ class Files:
         """Make the folders above `path` that don't exist, as the user's umask has it."""
         os.makedirs(os.path.dirname(path), exist_ok=True)
 
-    def write_aside(self, path: str, chunks: Iterable[bytes], durable: bool) -> str:
-        """Write a file beside `path` and return its name, for `rename`; nothing stays on failure."""
+    def write_aside(
+        self, path: str, chunks: Iterable[bytes], durable: bool
+    ) -> tuple[str, os.stat_result]:
+        """Write a file beside `path`; returns its name, for `rename`, and its stat.
+
+        Nothing stays on failure.
+        """
         # The process and a counter are in the name: two writers of one path never share a file.
         part = f"{path}.{self._token}-{os.getpid()}-{next(self._counter)}{PART}"
         descriptor = self._create(part)
@@ -52,17 +57,18 @@ class Files:
                     self._write(descriptor, chunk)
                 if durable:
                     self._sync(descriptor)
+                described = os.fstat(descriptor)
             finally:
                 os.close(descriptor)
         except BaseException:
             with suppress(OSError):
                 self.unlink(part)
             raise
-        return part
+        return part, described
 
     def write(self, path: str, chunks: Iterable[bytes], durable: bool) -> None:
         """Write a file aside and rename it to `path`: the old one or the new one, never half of it."""
-        part = self.write_aside(path, chunks, durable)
+        part, _ = self.write_aside(path, chunks, durable)
         try:
             self.rename(part, path)
         except BaseException:
@@ -178,5 +184,12 @@ class Files:
 
 def read_file(path: str) -> tuple[bytes, os.stat_result]:
     """The bytes of a file and the stat of the very file they are from."""
-    with open(path, "rb", buffering=0) as file:
-        return file.read(), os.fstat(file.fileno())
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        described = os.fstat(descriptor)
+        data = os.read(descriptor, described.st_size + 1)
+        while len(data) < described.st_size and (more := os.read(descriptor, described.st_size)):
+            data += more
+        return data, described
+    finally:
+        os.close(descriptor)

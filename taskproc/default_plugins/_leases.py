@@ -44,7 +44,10 @@ def _unlock(descriptor: int, offset: int) -> None:
         fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, offset)
 
 
-def _place(key: TaskKey) -> tuple[int, int]:
+_Place = tuple[int, int]
+
+
+def _place(key: TaskKey) -> _Place:
     """The file and the byte of a key. Two keys of one place are less likely than a broken disk."""
     digest = blake2b(f"{key.name}\0{key.digest}".encode("utf-8", "surrogatepass"), digest_size=9).digest()
     return digest[0] % FILES, int.from_bytes(digest[1:]) >> 2
@@ -62,7 +65,7 @@ class Leases:
     def _reset(self) -> None:
         self._guard = threading.Lock()
         self._descriptors: dict[int, int] = {}
-        self._held: set[TaskKey] = set()
+        self._held: dict[TaskKey, _Place] = {}
         self._lockable = True
 
     def claim(self, keys: Iterable[TaskKey]) -> set[TaskKey]:
@@ -73,15 +76,17 @@ class Leases:
         granted: set[TaskKey] = set()
         with self._guard:
             for key in keys:
-                if key not in self._held and self._take(key):
-                    self._held.add(key)
-                    granted.add(key)
+                if key not in self._held:
+                    place = _place(key)
+                    if self._take(place):
+                        self._held[key] = place
+                        granted.add(key)
         return granted
 
-    def _take(self, key: TaskKey) -> bool:
+    def _take(self, place: _Place) -> bool:
         if not self._lockable:
             return True
-        number, offset = _place(key)
+        number, offset = place
         try:
             _lock(self._descriptor(number), offset)
         except OSError as error:
@@ -105,9 +110,9 @@ class Leases:
         """Give these claims back; those that are not held are passed over."""
         with self._guard:
             for key in keys:
-                if key in self._held:
-                    self._held.discard(key)
-                    number, offset = _place(key)
+                place = self._held.pop(key, None)
+                if place is not None:
+                    number, offset = place
                     if number in self._descriptors and self._lockable:
                         _unlock(self._descriptors[number], offset)
 

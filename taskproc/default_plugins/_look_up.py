@@ -29,10 +29,13 @@ class Looker:
     def __init__(self, paths: Paths, index: Index) -> None:
         self._paths = paths
         self._index = index
+        self._refresh = True
 
     def look_up(self, keys: Collection[TaskKey]) -> dict[TaskKey, Record]:
         """The records of those keys that have a whole entry."""
-        self._index.refresh()
+        if self._refresh:
+            self._refresh = False
+            self._index.refresh()
         found: dict[TaskKey, Record] = {}
         unknown: dict[str, list[TaskKey]] = {}
         for key in keys:
@@ -86,19 +89,18 @@ class Looker:
             self._index.note(place, make_row(place, signature(described, result), text))
         return record
 
-    def note(self, keys: Iterable[TaskKey]) -> None:
-        """Write rows for these entries, and for those that had to be read, to the index."""
-        rows: dict[str, bytes] = {}
-        for key in keys:
-            # What is on the disk counts, not what was meant to be there.
-            place = self._paths.place(key)
-            entry = f"{self._paths.root}/{place}"
-            try:
-                text, described = read_file(f"{entry}/{RECORD}")
-                rows[place] = make_row(place, signature(described, os.stat(f"{entry}/{RESULT}")), text)
-            except OSError:
-                continue
-        self._index.add(rows)
+    def wants_all(self) -> None:
+        """Read what others added to the index, at the next look-up."""
+        self._refresh = True
+
+    def saved(self, key: TaskKey, text: bytes, entry_signature: str) -> None:
+        """An entry was just saved: remember its row for `write_index`."""
+        place = self._paths.place(key)
+        self._index.note(place, make_row(place, entry_signature, text))
+
+    def write_index(self) -> None:
+        """Write down the rows of what was saved, or had to be read, since the last time."""
+        self._index.add({})
 
 
 def _if_whole(key: TaskKey, entry: str, record: Record, told: int, size: int) -> Record | None:

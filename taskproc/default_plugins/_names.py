@@ -50,6 +50,7 @@ class Paths:
     def __init__(self, root: str) -> None:
         self.root = root
         self._folders: dict[str, str] = {}
+        self._last: tuple[TaskKey | None, str] = (None, "")
 
     def task(self, task_name: str) -> str:
         """The folder of all entries of a task name."""
@@ -61,7 +62,11 @@ class Paths:
 
     def entry(self, key: TaskKey) -> str:
         """The folder of an entry."""
-        return f"{self.root}/{self.place(key)}"
+        last, entry = self._last
+        if key is not last:  # a job asks for its own a dozen times
+            entry = f"{self.root}/{self.place(key)}"
+            self._last = (key, entry)
+        return entry
 
     def _folder(self, task_name: str) -> str:
         folder = self._folders.get(task_name)

@@ -40,6 +40,8 @@ class _State:
         self.paths = Paths(root)
         self.looker = Looker(self.paths, Index(f"{root}/index.jsonl", files))
         self.leases = Leases(f"{root}/leases", files)
+        # Keys of jobs under way that had nothing on the disk when they began: no old logs.
+        self.new: set[TaskKey] = set()
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class DirectoryCache(CacheBackend):
                 a newer taskproc, not readable, or not safe to read (see `trust`).
         """
         _root.check(self.location, self.trust)
+        self._state.looker.wants_all()
 
     # Reading
 
@@ -146,7 +149,8 @@ class DirectoryCache(CacheBackend):
 
         Without an old data directory all stays in place until `save` replaces it.
         """
-        _entry.begin(self._state.files, self._path(key))
+        if not _entry.begin(self._state.files, self._path(key)):
+            self._state.new.add(key)
 
     def save(self, record: Record, payload: bytes, compress_level: int, durable: bool) -> None:
         """Store a result and its record (the record last), and forget what `begin` set aside.
@@ -161,15 +165,19 @@ class DirectoryCache(CacheBackend):
             return self._make_entry(record.key)
 
         entry = self._path(record.key)
-        _entry.save(self._state.files, make_folder, entry, record, payload, compress_level, durable)
+        text, signature = _entry.save(
+            self._state.files, make_folder, entry, record, payload, compress_level, durable
+        )
+        self._state.looker.saved(record.key, text, signature)
 
     def abandon(self, key: TaskKey) -> None:
         """A job failed: put back what `begin` set aside."""
+        self._state.new.discard(key)
         _entry.abandon(self._state.files, self._path(key))
 
-    def index(self, records: Iterable[Record]) -> None:
-        """Note these, and what `look_up` had to read record by record, in the index file."""
-        self._state.looker.note(record.key for record in records)
+    def index(self) -> None:
+        """Note what was saved, and what `look_up` had to read record by record, in the index file."""
+        self._state.looker.write_index()
 
     def discard(self, keys: Iterable[TaskKey]) -> None:
         """Forget these tasks' results, logs and data. An existing data directory stays, empty.
@@ -242,7 +250,9 @@ class DirectoryCache(CacheBackend):
     def keep_logs(self, key: TaskKey, stdout: Path | None, stderr: Path | None) -> None:
         """Move these files to the task's log paths; None means no output (an old log goes)."""
         entry = self._path(key)
-        if stdout is None and stderr is None and not os.path.isdir(entry):
+        is_new = key in self._state.new
+        self._state.new.discard(key)
+        if stdout is None and stderr is None and (is_new or not os.path.isdir(entry)):
             return
         self._make_entry(key)
         for source, name in ((stdout, _entry.STDOUT), (stderr, _entry.STDERR)):

@@ -25,9 +25,9 @@ _ERRORS = "backslashreplace"
 class DescriptorCapture:
     """Capture all output of a process whose only work, on its main thread, is one task at a time.
 
-    Between `start` and `finish` descriptors 1 and 2 point at two spool files, so that child
-    processes and C code are captured too. An empty spool file serves the next task again,
-    because creating a file costs more than a small task.
+    From `start` on descriptors 1 and 2 point at two spool files, so that child processes and
+    C code are captured too. A spool file that is empty at `finish` stays in place for the next
+    task, because every system call counts beside a small task; `close` gives the descriptors back.
 
     What a C library still buffers itself (`printf`) is flushed if `ctypes` is loaded.
 
@@ -48,6 +48,7 @@ class DescriptorCapture:
         self._stdout = _Stream("stdout", 1)
         self._stderr = _Stream("stderr", 2)
         self._flush_c: Callable[[None], Any] | None = None
+        self._in_place = False
 
     @property
     def stdout_path(self) -> Path:
@@ -59,6 +60,8 @@ class DescriptorCapture:
 
     def start(self) -> None:
         """From here all output goes to the spool files. Raises OSError if one can't be made."""
+        if self._in_place:
+            return
         self._flush()
         self._out.redirect()
         self._err.redirect()
@@ -66,17 +69,20 @@ class DescriptorCapture:
         self._stderr.install()
 
     def finish(self) -> tuple[Path | None, Path | None]:
-        """Stop capturing; returns the files with the task's stdout and stderr, None for no output.
+        """A task is over; returns the files with its stdout and stderr, None for no output.
 
         The files are the caller's to move or delete.
         """
         self._flush()
         self._stdout.install()  # a stream that the task put there is not for the next one
         self._stderr.install()
-        return self._out.hand_over(), self._err.hand_over()
+        files = self._out.hand_over(), self._err.hand_over()
+        self._in_place = self._out.in_place and self._err.in_place
+        return files
 
     def close(self) -> None:
         """Give back descriptors and streams, and remove the spool files that are left."""
+        self._in_place = False
         self._flush()
         self._stdout.restore()
         self._stderr.restore()
@@ -100,6 +106,8 @@ class _Spool:
         self._target = target
         self._handed_over = 0
         self._fd: int | None = None
+        self._inode: tuple[int, int] | None = None
+        self.in_place = False
         try:
             self._saved = os.dup(target)
         except OSError:  # the process was started without it
@@ -109,10 +117,13 @@ class _Spool:
         if self._size() is None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
             self._fd = os.open(self.path, flags, 0o600)
-            self._inode = os.fstat(self._fd)[1:3]
+            self._inode = _inode(os.fstat(self._fd))
         os.dup2(cast(int, self._fd), self._target)
 
     def hand_over(self) -> Path | None:
+        self.in_place = self._is_in_place()
+        if self.in_place:
+            return None
         os.dup2(self._saved, self._target)
         if self._size() == 0:
             return None
@@ -132,6 +143,14 @@ class _Spool:
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
 
+    def _is_in_place(self) -> bool:
+        """Whether the target still is the spool file, and the file is empty."""
+        try:
+            state = os.fstat(self._target)
+        except OSError:
+            return False
+        return state.st_size == 0 and _inode(state) == self._inode
+
     def _close_spool(self) -> None:
         if self._size() is not None:
             os.close(cast(int, self._fd))
@@ -145,7 +164,11 @@ class _Spool:
             state = os.fstat(self._fd)
         except OSError:
             return None
-        return state.st_size if state[1:3] == self._inode else None
+        return state.st_size if _inode(state) == self._inode else None
+
+
+def _inode(state: os.stat_result) -> tuple[int, int]:
+    return state.st_ino, state.st_dev
 
 
 class _Stream:

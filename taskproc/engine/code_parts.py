@@ -7,6 +7,7 @@ each other, and long chains of them, cost no recursion. Knows nothing of how par
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from typing import TypeAlias
 
 from taskproc.core.fingerprint import text_digest
 
@@ -83,3 +84,7 @@ class PartTable:
                     found[part] = None
                     stack.append(part)
         return [(part.name, part.digest) for part in found]
+
+
+Links: TypeAlias = list[tuple[str, list[Part]]]
+"""Names in a part's code, each with the parts it leads to."""

@@ -109,8 +109,8 @@ class Dispatch:
             jobs.append(job)
             try:
                 order = self._order_job(key)
-            except Exception as error:  # noqa: BLE001 - an attribute's own reducer may raise anything
-                self._put(Outcome(key, "failed", failure=_cannot_travel(error)))
+            except Exception as error:  # noqa: BLE001 - it is this job's failure, whatever it is
+                self._put(Outcome(key, "failed", failure=describe(error)))
                 continue
             self._tokens[key] = order.token
             if lane == EXECUTOR_LANE:
@@ -279,14 +279,3 @@ def worker_command(python: str | None = None) -> list[str]:
     folder = str(Path(taskproc.__file__).parent.parent)
     known = os.environ.get("PYTHONPATH")
     return ["env", f"PYTHONPATH={folder}{os.pathsep + known if known else ''}", *command]
-
-
-def _cannot_travel(error: Exception) -> Failure:
-    failure = describe(error)
-    return Failure(
-        failure.type,
-        f"an attribute of the task can't be pickled for its worker ({failure.message}); keep it out of "
-        "the attributes, or run on the serial executor",
-        failure.traceback,
-        failure.pickled,
-    )

@@ -148,7 +148,8 @@ class Launches:
         if outcome is None:
             outcome = self._no_record(client, returncode)
         client.done = True
-        shutil.rmtree(client.job.job_directory, ignore_errors=outcome.kind == "finished")
+        if outcome.kind == "finished":  # else what the client printed stays there for a look
+            shutil.rmtree(client.job.job_directory, ignore_errors=True)
         self._finished(outcome)
 
     def _outcome(self, client: Client) -> Outcome | None:

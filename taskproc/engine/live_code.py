@@ -10,15 +10,15 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 from taskproc.core.arguments import digest
 from taskproc.core.fingerprint import NormalForm, Reference, bytecode_form, normal_form
 from taskproc.core.names import found_name
 from taskproc.core.records import JSON
 from taskproc.core.task import Task
-from taskproc.engine import class_members
-from taskproc.engine.code_parts import Part, PartTable
+from taskproc.engine.class_code import ClassCode, class_name
+from taskproc.engine.code_parts import Links, Part, PartTable
 from taskproc.engine.code_values import Survey, cells, defaults, encoded, functions_in
 from taskproc.engine.project import Project
 from taskproc.engine.source_file import Definition, SourceFile
@@ -35,8 +35,6 @@ _OF_THE_MODULE = frozenset(
 )  # fmt: skip
 
 _UNREADABLE = "neither source nor text"
-
-Links: TypeAlias = list[tuple[str, list[Part]]]
 
 
 class LiveCode:
@@ -55,6 +53,7 @@ class LiveCode:
         self._static = StaticCode(table, sources, project)
         self._forms: dict[int, tuple[CodeType, NormalForm]] = {}
         self._encoding: set[int] = set()
+        self._classes = ClassCode(self, sources, project)
 
     # --- parts ---
 
@@ -64,9 +63,9 @@ class LiveCode:
 
     def class_part(self, cls: type) -> Part:
         """A class with all its own code, its bases included."""
-        label = (lambda: self._class_label(cls)) if "<" in cls.__qualname__ else None
+        label = (lambda: self._classes.label(cls)) if "<" in cls.__qualname__ else None
         return self._table.get(
-            ("class", id(cls)), _class_name(cls), lambda part: self._fill_class(part, cls), cls, label=label
+            ("class", id(cls)), class_name(cls), lambda part: self._classes.fill(part, cls), cls, label=label
         )
 
     def function_part(self, function: FunctionType) -> Part:
@@ -76,16 +75,16 @@ class LiveCode:
         def fill(part: Part) -> None:
             self._fill_function(part, function)
 
-        label = (lambda: f"{name} {digest(self._own_code(function))}") if "<" in name else None
+        label = (lambda: f"{name} {digest(self.own_code(function))}") if "<" in name else None
         return self._table.get(("function", id(function)), name, fill, function, label=label)
 
-    def _task_part(self, cls: type) -> Part:
+    def task_part(self, cls: type) -> Part:
         """Another Task class, known by its name only."""
 
         def fill(part: Part) -> None:
             part.digest = TASK_DIGEST
 
-        return self._table.get(("task", id(cls)), _class_name(cls), fill, cls)
+        return self._table.get(("task", id(cls)), class_name(cls), fill, cls)
 
     def _direct(self, value: Any) -> list[Part] | None:
         """The part that a function, class or task is by itself; None for anything else."""
@@ -97,8 +96,8 @@ class LiveCode:
         if issubclass(kind, type):
             if not self._project.has_class(value):
                 return []
-            return [self._task_part(value) if issubclass(value, Task) else self.class_part(value)]
-        return [self._task_part(kind)] if issubclass(kind, Task) else None
+            return [self.task_part(value) if issubclass(value, Task) else self.class_part(value)]
+        return [self.task_part(kind)] if issubclass(kind, Task) else None
 
     def _survey(self, value: Any) -> tuple[list[Part], bool]:
         """The parts inside a value, and whether it is small enough to be written down."""
@@ -145,8 +144,8 @@ class LiveCode:
             if rest[0] in vars(base) and self._project.has_class(base):
                 member = vars(base)[rest[0]]
                 held = list(functions_in(member)) or [member]
-                owner = f"{_class_name(base)}.{rest[0]}"
-                return direct + [part for item in held for part in self._held(owner, item)]
+                owner = f"{class_name(base)}.{rest[0]}"
+                return direct + [part for item in held for part in self.held(owner, item)]
         return direct
 
     def _is_made(self, cls: type) -> bool:
@@ -165,7 +164,7 @@ class LiveCode:
                 part.settle(_UNREADABLE)
             else:
                 form = normal_form([file.tree])
-                part.settle(form.digest, self._links(form, vars(module)))
+                part.settle(form.digest, self.links(form, vars(module)))
 
         return self._table.get(("module", id(module)), canonical_name(module.__name__), fill, module)
 
@@ -178,14 +177,14 @@ class LiveCode:
             file = self._sources.of_module(names)
             statements = file.binding(name) if file is not None else []
             own = [node for node in statements if not isinstance(node, ast.Import | ast.ImportFrom)]
-            text = encoded(value, self._own_code) if is_small else None
+            text = encoded(value, self.own_code) if is_small else None
             if file is not None and text is not None and _varies(file, name, text, own):
                 text = None
             if text is not None:
                 part.settle(text)
             elif own:
                 form = normal_form(own)
-                part.settle(form.digest, self._links(form, names))
+                part.settle(form.digest, self.links(form, names))
             else:
                 part.settle(_UNREADABLE)
 
@@ -208,7 +207,7 @@ class LiveCode:
 
     # --- filling ---
 
-    def _links(self, form: NormalForm, names: Mapping[str, Any], but: Iterable[str] = ()) -> Links:
+    def links(self, form: NormalForm, names: Mapping[str, Any], but: Iterable[str] = ()) -> Links:
         """What each name in a form leads to; names in `but` mean something else there."""
         local = frozenset(but)
         return [
@@ -229,21 +228,22 @@ class LiveCode:
 
     def _fill_function(self, part: Part, function: FunctionType) -> None:
         form = self._form(function)
-        links = self._links(form, function.__globals__, function.__code__.co_freevars)
-        links += self._captured(part.name, function)
+        links = self.links(form, function.__globals__, function.__code__.co_freevars)
+        links += self.captured(part.name, function)
         wrapped = function.__dict__.get("__wrapped__")
         if wrapped is not None:
-            links.append(("wrapped", self._held(f"{part.name}.__wrapped__", wrapped)))
+            links.append(("wrapped", self.held(f"{part.name}.__wrapped__", wrapped)))
         if "<" in part.name:
             # Made again at every call of what stands around it: its defaults may differ each time.
             for number, value in enumerate(defaults(function)):
-                links.append((f"default {number}", self._held(f"{part.name}(default {number})", value)))
+                links.append((f"default {number}", self.held(f"{part.name}(default {number})", value)))
         part.settle(form.digest, links)
 
-    def _captured(self, owner: str, function: FunctionType) -> Links:
-        return [(f"cell {name}", self._held(f"{owner}({name})", value)) for name, value in cells(function)]
+    def captured(self, owner: str, function: FunctionType) -> Links:
+        """What the variables lead to that a function took from around itself."""
+        return [(f"cell {name}", self.held(f"{owner}({name})", value)) for name, value in cells(function)]
 
-    def _held(self, name: str, value: Any) -> list[Part]:
+    def held(self, name: str, value: Any) -> list[Part]:
         """The parts of a value that stands under no name of a module."""
         if issubclass(type(value), ModuleType):
             return [self._module_part(value)] if self._project.has_globals(vars(value)) else []
@@ -253,64 +253,21 @@ class LiveCode:
 
         def fill(part: Part) -> None:
             part.needs, is_small = self._survey(value)
-            text = encoded(value, self._own_code) if is_small else None
+            text = encoded(value, self.own_code) if is_small else None
             part.settle(text or _UNREADABLE)
 
         return [self._table.get(("held", name, id(value)), name, fill, value)]
 
-    def _own_code(self, function: FunctionType) -> JSON:
+    def own_code(self, function: FunctionType) -> JSON:
         """A nameless function inside a constant; what it reaches is among the constant's needs."""
         if id(function) in self._encoding:
             return "itself"
         self._encoding.add(id(function))
         try:
             values = [*defaults(function), *(value for _, value in cells(function))]
-            return [self._form(function).digest, *(encoded(value, self._own_code) for value in values)]
+            return [self._form(function).digest, *(encoded(value, self.own_code) for value in values)]
         finally:
             self._encoding.discard(id(function))
-
-    # --- classes ---
-
-    def _fill_class(self, part: Part, cls: type) -> None:
-        own, others = class_members.methods(cls, self._project.has_globals)
-        found = self._sources.of_class(cls, own)
-        text, links = f"class {cls.__qualname__}", []
-        if found is None:
-            home = cls.__module__
-            others = own + [f for f in others if f.__globals__.get("__name__", home) == home]
-        else:
-            form = normal_form([found[1]], class_members.SETTINGS if issubclass(cls, Task) else ())
-            names = own[0].__globals__ if own else module_globals(cls.__module__)
-            free = {name for function in own for name in function.__code__.co_freevars}
-            text, links = form.digest, self._links(form, names, free)
-            for function in own:
-                links += self._captured(f"{part.name}.{function.__name__}", function)
-            followed = self._project.has_globals
-            others = [f for f in others if not class_members.is_generated(f) and followed(f.__globals__)]
-        links += [(f"function {function.__name__}", self.parts_of(function)) for function in others]
-        if found is None or "<locals>" in cls.__qualname__:
-            for name, value in class_members.data(cls):
-                links.append((name, self._held(f"{part.name}.{name}", value)))
-        part.settle(text, self._without_relatives(cls, links) + self._bases(cls))
-
-    def _bases(self, cls: type) -> Links:
-        bases = [base for base in (*cls.__bases__, type(cls)) if self._project.has_class(base)]
-        return [("base", [self.class_part(base)]) for base in bases]
-
-    def _without_relatives(self, cls: type, links: Links) -> Links:
-        """The links without those to the class itself and its bases by name: they count in full."""
-        relatives = {self._task_part(base) for base in cls.__mro__ if issubclass(base, Task)}
-        return [(name, [part for part in parts if part not in relatives]) for name, parts in links]
-
-    def _class_label(self, cls: type) -> str:
-        """Tells a class that a function made from the next one that it makes."""
-        own, _ = class_members.methods(cls, self._project.has_globals)
-        values = [[name, encoded(value, self._own_code)] for name, value in class_members.data(cls)]
-        return f"{_class_name(cls)} {digest([[self._own_code(function) for function in own], values])}"
-
-
-def _class_name(cls: type) -> str:
-    return f"{canonical_name(cls.__module__)}.{cls.__qualname__}"
 
 
 def _function_name(function: FunctionType) -> str:

@@ -115,7 +115,8 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
         return [(f"[{key!r}]", part) for key, part in value.items()]
     if isinstance(value, list | tuple):
         return [(f"[{index}]", part) for index, part in enumerate(value)]
-    attributes = getattr(value, "__dict__", None)
-    if isinstance(attributes, dict) and not isinstance(value, type | FunctionType):
-        return [(f".{name}", part) for name, part in attributes.items()]
-    return []
+    if isinstance(value, type | FunctionType):
+        return []
+    state = object.__getstate__(value) if type(value).__reduce_ex__ is object.__reduce_ex__ else None
+    parts = state if isinstance(state, tuple) else (state,)  # of a class with slots: (attributes, slots)
+    return [(f".{name}", part) for one in parts if isinstance(one, dict) for name, part in one.items()]

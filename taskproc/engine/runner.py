@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import socket
 import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,7 +76,6 @@ class Run:
         self._listeners: RunListeners = cache.registry.listen(setup.reporters)
         self._statistics = Statistics(self._plan)
         self._failures: list[Outcome] = []
-        self._to_index: list[Record] = []
         self._elsewhere: dict[TaskKey, None] = {}
         self._retried = time.monotonic()
         self._scheduler = Scheduler(
@@ -99,7 +98,7 @@ class Run:
             status = "failed"
             raise
         finally:
-            self._index(flush=True)
+            self._backend.index()
             self._backend.close()
             stats = self._statistics.result()
             self._listeners.notify(
@@ -130,7 +129,6 @@ class Run:
                 self._start(dispatch)
                 for outcome in dispatch.wait(_RETRY_SECONDS if self._elsewhere else None):
                     self._take(outcome, dispatch)
-                self._index()
         except BaseException:
             scheduler.stop()
             dispatch.cancel()
@@ -159,8 +157,10 @@ class Run:
                 self._take(Outcome(key, "done elsewhere", record=stored[key]), dispatch)
             else:
                 mine.append(key)
-        for job in dispatch.start(mine, self._lane_of):
-            self._listeners.notify("taskproc_job_started", job)
+        jobs = dispatch.start(mine, self._lane_of)
+        if self._listeners.hears("taskproc_job_started"):
+            for job in jobs:
+                self._listeners.notify("taskproc_job_started", job)
 
     def _retry_elsewhere(self) -> None:
         now = time.monotonic()
@@ -203,7 +203,6 @@ class Run:
         if outcome.kind in ("finished", "done elsewhere"):
             if outcome.record is not None:
                 self._records[key] = outcome.record
-                self._to_index.append(outcome.record)
             scheduler.succeeded(key)
         else:
             if outcome.kind == "failed":
@@ -211,8 +210,9 @@ class Run:
             scheduler.failed(key)
             if scheduler.stopped:
                 dispatch.recall()
-        outcome = self._statistics.ended(outcome, [up.key for up in self._nodes[key].upstreams])
-        self._listeners.notify("taskproc_job_finished", outcome)
+        waited = self._statistics.ended(outcome, [up.key for up in self._nodes[key].upstreams])
+        if self._listeners.hears("taskproc_job_finished"):
+            self._listeners.notify("taskproc_job_finished", replace(outcome, waited=waited))
 
     def _drain(self, dispatch: Dispatch) -> None:
         """After a cancellation: hear of every job that was under way, within a few seconds."""
@@ -220,11 +220,6 @@ class Run:
         while dispatch.ending and time.monotonic() < deadline:
             for outcome in dispatch.wait(0.1):
                 self._take(outcome, dispatch)
-
-    def _index(self, flush: bool = False) -> None:
-        if flush or len(self._to_index) >= 512:
-            records, self._to_index = self._to_index, []
-            self._backend.index(records)
 
     def _set_aside(self, keys: Collection[TaskKey]) -> None:
         for key in keys:
@@ -291,7 +286,7 @@ class Run:
             files=tuple(files_to_load(sorted(modules))),
             folder=os.getcwd(),
             pid=os.getpid(),
-            host=socket.gethostname(),
+            host=os.uname().nodename,
             captured=captured,
             code_scheme=self._now.code_scheme,
             budget=BUDGET_SECONDS,
@@ -333,7 +328,7 @@ class Run:
         if lane == EXECUTOR_LANE:
             return base
         word = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in key.name)[-32:]
-        name = f"{word.strip('-')}-{self._id[:6]}-{key.digest[:8]}"
+        name = f"t-{word.strip('-')}-{self._id[:6]}-{key.digest[:8]}"
         directory = Path(self._backend.scratch()) / name
         return Job(
             key=key,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 
 from taskproc.core.records import Outcome, Plan, RunStats, TaskKey
 
@@ -26,8 +25,8 @@ class Statistics:
         self._running: defaultdict[str, float] = defaultdict(float)
         self._ended: dict[TaskKey, float] = {}
 
-    def ended(self, outcome: Outcome, upstreams: Sequence[TaskKey]) -> Outcome:
-        """Note how a job ended; returns the outcome with the time it waited."""
+    def ended(self, outcome: Outcome, upstreams: Sequence[TaskKey]) -> float:
+        """Note how a job ended; returns the seconds it waited."""
         now = time.monotonic()
         key = outcome.key
         ready = max((self._ended.get(up, self._begun) for up in upstreams), default=self._begun)
@@ -41,7 +40,7 @@ class Statistics:
             self._cached[key.name] += 1
         self._waiting[key.name] += waited
         self._running[key.name] += outcome.seconds
-        return replace(outcome, waited=waited)
+        return waited
 
     def result(self) -> RunStats:
         """The statistics so far."""

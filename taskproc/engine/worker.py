@@ -12,8 +12,6 @@ import contextlib
 import functools
 import os
 import pickle
-import platform
-import socket
 import sys
 import threading
 import time
@@ -61,7 +59,8 @@ class Settings:
         self._classes: dict[str, type[Task]] = {}
         self._capture: DescriptorCapture | None = None
         self.spool = spool_of_worker(order.backend.scratch(), order.run, os.getpid())
-        elsewhere = os.getpid() != order.pid or socket.gethostname() != order.host
+        self.host = os.uname().nodename
+        elsewhere = os.getpid() != order.pid or self.host != order.host
         self.own_process = elsewhere and threading.current_thread() is threading.main_thread()
         self.in_runner = not elsewhere
 
@@ -91,7 +90,7 @@ class Settings:
 def open_order(blob: bytes) -> Settings:
     """Open a run's order once in a process; every run has an order of its own."""
     (sys_path, files, pid, host), order = pickle.loads(blob)
-    if os.getpid() != pid or socket.gethostname() != host:
+    if os.getpid() != pid or os.uname().nodename != host:
         sys.path[:] = sys_path
         for name, file in files:
             if name not in sys.modules:
@@ -207,6 +206,7 @@ def _run_jobs(
         if channel is not None and now - flushed > _FLUSH_SECONDS and position + 1 < len(jobs):
             channel.send(pickle.dumps(outcomes, pickle.HIGHEST_PROTOCOL))
             outcomes, flushed = [], now
+    settings.backend.index()
     if channel is None and settings.own_process:
         settings.end_capture()
     return outcomes
@@ -274,9 +274,9 @@ def _compute_and_save(binding: JobBinding, job: JobOrder, pid: int) -> Record:
             "job": job.token,
             "seconds": seconds,
             "started": started,
-            "host": binding.settings.order.host if binding.settings.in_runner else socket.gethostname(),
+            "host": binding.settings.host,
             "pid": os.getpid(),
-            "python": platform.python_version(),
+            "python": ".".join(map(str, sys.version_info[:3])),
             "taskproc": taskproc.__version__,
         },
     )

@@ -97,7 +97,8 @@ def test_what_is_written_is_for_its_owner_alone_whatever_the_umask(
         log = cache.scratch() / "log"
         log.write_text("said")
         cache.keep_logs(KEY, log, None)
-        cache.index([save(cache)])
+        save(cache)
+        cache.index()
         cache.lease([KEY])
         cache.close()
     finally:
@@ -120,7 +121,7 @@ def test_the_root_is_absolute_from_the_start_and_a_tilde_is_a_name(
 
 def test_a_cache_may_be_moved(cache: DirectoryCache, root: Path, tmp_path: Path) -> None:
     record = save(cache)
-    cache.index([record])
+    cache.index()
     root.rename(tmp_path / "elsewhere")
     moved = DirectoryCache(tmp_path / "elsewhere")
     assert moved.look_up([KEY]) == {KEY: record}

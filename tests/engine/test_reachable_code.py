@@ -16,7 +16,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -496,6 +496,111 @@ def test_what_is_swapped_is_changed(folder: Path, what: str, before: str, after:
     project.forget()
 
 
+# --- things that code names in less usual ways ---
+
+UNUSUAL = [
+    (
+        "a module used as a whole",
+        "import helpers",
+        "return getattr(helpers, 'ha' + 'lved')(1)",
+        ("helpers.py", "x / 2", "x // 2"),
+    ),
+    (
+        "a namedtuple",
+        "P = collections.namedtuple('P', 'x y')",
+        "return P(1, 2)",
+        ("tasks.py", "'x y'", "'y x'"),
+    ),
+    ("an enum", "class E(enum.Enum):\n    A = 1", "return E.A.value", ("tasks.py", "A = 1", "A = 2")),
+    (
+        "an implementation of a single dispatch",
+        "@functools.singledispatch\ndef g(x): return 0\n@g.register\ndef _(x: int): return 1",
+        "return g(1)",
+        ("tasks.py", "return 1\n", "return 2\n"),
+    ),
+    (
+        "a logger",
+        "log = logging.getLogger('a')",
+        "log.info('')",
+        ("tasks.py", "getLogger('a')", "getLogger('b')"),
+    ),
+    ("a pattern", "PATTERN = re.compile('a+')", "return PATTERN", ("tasks.py", "'a+'", "'a*'")),
+    (
+        "a table filled by a loop",
+        "T = {'k': object()}\nfor i in range(3):\n    T[i] = object()",
+        "return T",
+        ("tasks.py", "range(3)", "range(4)"),
+    ),
+    (
+        "a table filled by a call",
+        "T = {'k': object()}\nT.update(a=1)",
+        "return T",
+        ("tasks.py", "update(a=1)", "update(a=2)"),
+    ),
+    (
+        "a table filled by a decorator",
+        "T = {}\ndef add(f):\n    T[f.__name__] = f\n    return f\n@add\ndef h(): return 1",
+        "return T['h']()",
+        ("tasks.py", "def h(): return 1", "def h(): return 2"),
+    ),
+    (
+        "a bound method",
+        "class C:\n    def m(self): return 1\nM = C().m",
+        "return M()",
+        ("tasks.py", "def m(self): return 1", "def m(self): return 2"),
+    ),
+    (
+        "a function behind a class of decorators",
+        "class Memo:\n    def __init__(self, f): self.f = f\n"
+        "    def __call__(self): return self.f()\n@Memo\ndef h(): return 1",
+        "return h()",
+        ("tasks.py", "def h(): return 1", "def h(): return 2"),
+    ),
+    (
+        "a metaclass",
+        "class M(type):\n    def m(cls): return 1\nclass C(metaclass=M): pass",
+        "return C.m()",
+        ("tasks.py", "def m(cls): return 1", "def m(cls): return 2"),
+    ),
+    (
+        "a constant of another task",
+        "class Other(Task):\n    LIMIT = 1\n    def run_task(self): pass",
+        "return Other.LIMIT",
+        ("tasks.py", "LIMIT = 1", "LIMIT = 2"),
+    ),
+    (
+        "a branch of an if around a definition",
+        "if True:\n    def h(): return 1\nelse:\n    def h(): return 3",
+        "return h()",
+        ("tasks.py", "return 1", "return 2"),
+    ),
+    (
+        "an import inside, under another name",
+        "",
+        "import helpers as h; return h.far(1)",
+        ("helpers.py", "x * FACTOR", "x + FACTOR"),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "body", "edit"),
+    [row[1:] for row in UNUSUAL],
+    ids=[row[0].replace(" ", "_") for row in UNUSUAL],
+)
+def test_what_is_named_in_less_usual_ways_is_followed(
+    folder: Path, before: str, body: str, edit: tuple[str, str, str]
+) -> None:
+    imports = "import collections, enum, logging, re\n"
+    main = f"\nclass Main(Task):\n    def run_task(self):\n        {body}\n"
+    project = task_file(folder, imports + before + "\n" + main, **{"helpers.py": HELPERS})
+    first = project.fingerprint()
+    assert project.fingerprint() == first
+    project.edit(*edit)
+    assert project.fingerprint() != first
+    project.forget()
+
+
 # --- memory and disk ---
 
 
@@ -688,12 +793,7 @@ def test_a_method_under_a_decorator_from_elsewhere_counts_with_what_it_took() ->
 class Proxy:
     """A stand-in that has nothing to stand for yet."""
 
-    @property
-    def __class__(self) -> type:
-        raise RuntimeError("nothing there yet")
-
-    @property
-    def __dict__(self) -> Any:
+    def __getattribute__(self, name: str) -> Any:
         raise RuntimeError("nothing there yet")
 
 
@@ -743,7 +843,7 @@ def test_a_lambda_is_told_by_its_code_defaults_and_cells() -> None:
     def make(n: Any) -> Any:
         return lambda x: x + n
 
-    encode = CodeReader().encode_function
+    encode: Callable[[Any], Any] = CodeReader().encode_function
     assert encode(make(1)) == encode(make(1))
     assert encode(make(1)) != encode(make(2))
     assert encode(make(1)) != encode(make(1.0))
@@ -754,7 +854,7 @@ def test_a_lambda_is_told_by_its_code_defaults_and_cells() -> None:
 
 
 def test_two_lambdas_on_one_line_are_told_apart() -> None:
-    encode = CodeReader().encode_function
+    encode: Callable[[Any], Any] = CodeReader().encode_function
     first, second = (lambda x: x + 1), (lambda x: x + 2)
     assert encode(first) != encode(second)
     same, again = (lambda x: x * 7), (lambda x: x * 7)
@@ -768,14 +868,15 @@ def test_a_closure_that_holds_itself_has_a_form() -> None:
 
         return again
 
-    encode = CodeReader().encode_function
+    encode: Callable[[Any], Any] = CodeReader().encode_function
     assert encode(make()) == encode(make())
 
 
 def test_a_lambda_that_holds_what_has_no_key_is_refused_by_name() -> None:
     thing = object()
+    function: Any = lambda: thing  # noqa: E731
     with pytest.raises(ArgumentError, match="thing"):
-        CodeReader().encode_function(lambda: thing)
+        CodeReader().encode_function(function)
 
 
 def test_a_lambda_in_an_argument_is_encoded_by_the_reader() -> None:

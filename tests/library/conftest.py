@@ -42,7 +42,8 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
 def environment() -> dict[str, str]:
     """An environment in which this very taskproc is imported, with none of the user's settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TASKPROC", "PYTHON"))}
-    return {**kept, "PYTHONPATH": str(ROOT)}
+    # Without bytecode files: Python takes an edit within one second that keeps the size for none.
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @pytest.fixture

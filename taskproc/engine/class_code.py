@@ -1,0 +1,135 @@
+"""Decide what counts of a class in memory: its source, and what it was given otherwise.
+
+Knows nothing of where names lead: LiveCode does.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from taskproc.core.arguments import digest
+from taskproc.core.fingerprint import normal_form
+from taskproc.core.task import Task
+from taskproc.engine.code_parts import Links, Part
+from taskproc.engine.code_values import encoded, functions_in
+from taskproc.engine.project import Project
+from taskproc.engine.source_files import Sources, module_globals
+from taskproc.modules import canonical_name
+
+if TYPE_CHECKING:
+    from taskproc.engine.live_code import LiveCode
+
+SETTINGS = frozenset({"task_label", "task_compress_level"})
+"""Attributes of a Task class that say how it is run and stored, not what it computes."""
+
+
+class ClassCode:
+    """Fills in the parts that are classes.
+
+    Args:
+        live: follows what they name.
+        sources: the source files.
+        project: what is followed.
+    """
+
+    def __init__(self, live: LiveCode, sources: Sources, project: Project) -> None:
+        self._live = live
+        self._sources = sources
+        self._project = project
+
+    def fill(self, part: Part, cls: type) -> None:
+        own, others = methods(cls, self._project.has_globals)
+        found = self._sources.of_class(cls, own)
+        text, links = f"class {cls.__qualname__}", []
+        if found is None:
+            home = cls.__module__
+            others = own + [f for f in others if f.__globals__.get("__name__", home) == home]
+        else:
+            form = normal_form([found[1]], SETTINGS if issubclass(cls, Task) else ())
+            names = own[0].__globals__ if own else module_globals(cls.__module__)
+            free = {name for function in own for name in function.__code__.co_freevars}
+            text, links = form.digest, self._live.links(form, names, free)
+            for function in own:
+                links += self._live.captured(f"{part.name}.{function.__name__}", function)
+            followed = self._project.has_globals
+            others = [f for f in others if not is_generated(f) and followed(f.__globals__)]
+        links += [(f"function {function.__name__}", self._live.parts_of(function)) for function in others]
+        if found is None or "<locals>" in cls.__qualname__:
+            for name, value in data(cls):
+                links.append((name, self._live.held(f"{part.name}.{name}", value)))
+        part.settle(text, self._without_relatives(cls, links) + self._bases(cls))
+
+    def _bases(self, cls: type) -> Links:
+        bases = [base for base in (*cls.__bases__, type(cls)) if self._project.has_class(base)]
+        return [("base", [self._live.class_part(base)]) for base in bases]
+
+    def _without_relatives(self, cls: type, links: Links) -> Links:
+        """The links without those to the class itself and its bases by name: they count in full."""
+        relatives = {self._live.task_part(base) for base in cls.__mro__ if issubclass(base, Task)}
+        return [(name, [part for part in parts if part not in relatives]) for name, parts in links]
+
+    def label(self, cls: type) -> str:
+        """Tells a class that a function made from the next one that it makes."""
+        own, _ = methods(cls, self._project.has_globals)
+        values = [[name, encoded(value, self._live.own_code)] for name, value in data(cls)]
+        return f"{class_name(cls)} {digest([[self._live.own_code(function) for function in own], values])}"
+
+
+def class_name(cls: type) -> str:
+    """The canonical module and the qualified name of a class."""
+    return f"{canonical_name(cls.__module__)}.{cls.__qualname__}"
+
+
+def methods(
+    cls: type, in_project: Callable[[Mapping[str, Any]], bool]
+) -> tuple[list[FunctionType], list[FunctionType]]:
+    """The functions of a class: those its body defines, and those it was given otherwise.
+
+    Wrappers from outside of the project are looked through: decorators, and ours of `__init__`.
+    """
+
+    def original(function: FunctionType) -> FunctionType:
+        wrapped = function.__dict__.get("__wrapped__")
+        while isinstance(wrapped, FunctionType) and not in_project(function.__globals__):
+            function, wrapped = wrapped, wrapped.__dict__.get("__wrapped__")
+        return function
+
+    own: list[FunctionType] = []
+    others: list[FunctionType] = []
+    for name, member in vars(cls).items():
+        for function in functions_in(member):
+            found = original(function)
+            if found is not function and _inherits(cls, name, found, original):
+                continue
+            is_own = found.__code__.co_qualname.startswith(f"{cls.__qualname__}.")
+            is_own = is_own and in_project(found.__globals__) and not is_generated(found)
+            (own if is_own else others).append(found)
+    return own, others
+
+
+def _inherits(
+    cls: type, name: str, found: FunctionType, original: Callable[[FunctionType], FunctionType]
+) -> bool:
+    """Whether a function is a base's: Task wraps an inherited `__init__` on the class that inherits it."""
+    return any(
+        original(function) is found
+        for base in cls.__mro__[1:]
+        for function in functions_in(vars(base).get(name))
+    )
+
+
+def is_generated(function: FunctionType) -> bool:
+    """Whether a function comes from text that a library made up (dataclass, attrs)."""
+    path = function.__code__.co_filename
+    return path == "<string>" or path.startswith("<attrs generated")
+
+
+def data(cls: type) -> Iterator[tuple[str, Any]]:
+    """The plain attributes of a class."""
+    for name, value in vars(cls).items():
+        skipped = name.startswith(("__", "_task", "_abc_")) or (name in SETTINGS and issubclass(cls, Task))
+        if not skipped and not any(functions_in(value)) and not inspect.isdatadescriptor(value):
+            yield name, value
