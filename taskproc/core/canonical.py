@@ -24,4 +24,9 @@ def canonical(value: JSON) -> bytes:
 
 def digest(value: JSON) -> str:
     """The digest of a JSON value: 32 hex digits of blake2b over its canonical text."""
-    return hashlib.blake2b(canonical(value), digest_size=16).hexdigest()
+    return text_digest(canonical(value))
+
+
+def text_digest(text: bytes) -> str:
+    """The digest of a canonical text."""
+    return hashlib.blake2b(text, digest_size=16).hexdigest()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from taskproc.core.graph import Node, TaskGraph
 from taskproc.core.records import Plan, Reason, Record, TaskKey, UpstreamRecord
+from taskproc.core.task import Task
 
 
 class Circumstances(NamedTuple):
@@ -18,14 +19,14 @@ class Circumstances(NamedTuple):
     Attributes:
         location: the root of the cache as it is now.
         python: minor version of the running Python ("3.11").
-        code_of: fingerprint of a task class; `code_scheme` numbers how it is made.
+        code_of: fingerprint of a task's code; `code_scheme` numbers how it is made.
         detect_source_change: whether another code makes a task stale.
         force: whether the root is run in any case.
     """
 
     location: str
     python: str
-    code_of: Callable[[type], str]
+    code_of: Callable[[Task], str]
     code_scheme: int
     detect_source_change: bool = True
     force: bool = False
@@ -77,7 +78,7 @@ def stale_in_itself(record: Record, node: Node, now: Circumstances) -> Reason | 
     if now.detect_source_change:
         if record.code_scheme != now.code_scheme:
             return Reason("code", "its code was fingerprinted by another scheme")
-        if record.code != now.code_of(type(node.task)):
+        if record.code != now.code_of(node.task):
             return Reason("code", "its code changed")
     if record.attributes != node.attributes:
         return Reason("attributes", "what its __init__ left in the attributes changed")

@@ -114,9 +114,7 @@ def _upstreams_in(value: Any, name: str) -> list[tuple[str, Task]]:
     return found
 
 
-def _encoded(
-    task: Task, name: str, value: Any, encoder: Encoder, fallback: Callable[[Any], str]
-) -> JSON:
+def _encoded(task: Task, name: str, value: Any, encoder: Encoder, fallback: Callable[[Any], str]) -> JSON:
     try:
         return encoder.encode(value)
     except ArgumentError:

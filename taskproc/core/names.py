@@ -5,6 +5,7 @@ Knows nothing of how names are used. Reads `sys.modules`, imports nothing.
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -29,6 +30,23 @@ def found_name(thing: Any) -> str | None:
         if isinstance(module, str) and _look_up(module, qualname) is thing:
             return f"{_public_module(thing, module, qualname)}:{qualname}"
     return None
+
+
+# How the Encoder marks what has code of its own.
+_NAMED = re.compile(rb'"__(?:function|class|object|enum|subclass|future)__":"([^"\\]+)"')
+
+
+def named_code(text: bytes) -> tuple[str, ...]:
+    """The `module:qualname` of every function and class that an encoded value names, in order."""
+    if b'"__' not in text:
+        return ()
+    return tuple(sorted({name.decode() for name in _NAMED.findall(text)}))
+
+
+def find_named(name: str) -> Any:
+    """The loaded function or class of a `module:qualname`, or None."""
+    module, _, qualname = name.partition(":")
+    return _look_up(module, qualname)
 
 
 def _look_up(module: str, qualname: str) -> Any:

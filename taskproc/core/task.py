@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, 
 
 from taskproc.core.arguments import Encodable, Encoder, fresh
 from taskproc.core.binder import Binder, default_factories
-from taskproc.core.canonical import digest
+from taskproc.core.canonical import canonical, text_digest
 from taskproc.core.future import Indexable
+from taskproc.core.names import named_code
 from taskproc.core.records import JSON, Plan, RunStats, TaskKey
 from taskproc.errors import CycleError, NoCacheError, TaskDefinitionError
 from taskproc.modules import canonical_name
@@ -63,7 +64,7 @@ class Binding(Protocol):
 class TaskState:
     """What taskproc keeps on a task, under the one name `_task`."""
 
-    __slots__ = ("args", "attributes", "binding", "bound", "key", "phase")
+    __slots__ = ("args", "attributes", "binding", "bound", "key", "named_code", "phase")
 
     def __init__(self, binding: Binding, key: TaskKey, args: Mapping[str, JSON], phase: int) -> None:
         self.binding = binding
@@ -72,6 +73,8 @@ class TaskState:
         self.phase = phase
         # The arguments `__init__` is yet to be run on; which of several threads takes them, runs it.
         self.bound: list[dict[str, Any]] = []
+        # Functions and classes among the arguments: their code joins the task's fingerprint.
+        self.named_code: tuple[str, ...] = ()
         # For a reference in a worker: gives its plain attributes, on first use.
         self.attributes: Callable[[], Mapping[str, Any]] | None = None
 
@@ -187,13 +190,15 @@ class Task(Indexable, Encodable):
         bound = task_class(cls).binder.bind(args, kwargs)
         encode = binding.encoder.encode
         encoded = {name: encode(value, f"{cls._task_name}({name}=...)") for name, value in bound.items()}
-        key = digest(encoded)
+        text = canonical(encoded)
+        key = text_digest(text)
         while True:
             task = binding.instances.get((cls, key))
             if task is None:
                 task = cast("Task", super().__new__(cls))
                 state = TaskState(binding, TaskKey(cls._task_name, key), encoded, NEW)
                 state.bound = [bound]
+                state.named_code = named_code(text)
                 object.__setattr__(task, "_task", state)
                 task = binding.instances.setdefault((cls, key), task)
             if task._task.phase != BUILDING:

@@ -41,9 +41,7 @@ class Files:
         """Make the folders above `path` that don't exist, as the user's umask has it."""
         os.makedirs(os.path.dirname(path), exist_ok=True)
 
-    def write_aside(
-        self, path: str, chunks: Iterable[bytes], durable: bool
-    ) -> tuple[str, os.stat_result]:
+    def write_aside(self, path: str, chunks: Iterable[bytes], durable: bool) -> tuple[str, os.stat_result]:
         """Write a file beside `path`; returns its name, for `rename`, and its stat.
 
         Nothing stays on failure.

@@ -10,7 +10,7 @@ result is stale, is not known here. Nothing is written.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from taskproc.default_plugins._entry import RECORD, RESULT, has_data
 from taskproc.default_plugins._files import read_file

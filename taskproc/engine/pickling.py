@@ -117,6 +117,7 @@ def _parts(value: Any) -> list[tuple[str, Any]]:
         return [(f"[{index}]", part) for index, part in enumerate(value)]
     if isinstance(value, type | FunctionType):
         return []
-    state = object.__getstate__(value) if type(value).__reduce_ex__ is object.__reduce_ex__ else None
+    kind: Any = type(value)
+    state: Any = object.__getstate__(value) if kind.__reduce_ex__ is object.__reduce_ex__ else None
     parts = state if isinstance(state, tuple) else (state,)  # of a class with slots: (attributes, slots)
     return [(f".{name}", part) for one in parts if isinstance(one, dict) for name, part in one.items()]

@@ -70,7 +70,6 @@ class Run:
         self._lanes = {name: self._lane(labels) for name, labels in self._labels.items()}
         warn_unknown_labels(setup, (label for labels in self._labels.values() for label in labels))
         check_commands(setup.launchers, {self._lanes[key.name] for key in self._plan.run})
-        self._codes: dict[str, str] = {}
         self._id = secrets.token_hex(8)
         self._jobs = 0
         self._listeners: RunListeners = cache.registry.listen(setup.reporters)
@@ -126,7 +125,8 @@ class Run:
         scheduler = self._scheduler
         try:
             while not scheduler.finished:
-                self._start(dispatch)
+                if self._start(dispatch):
+                    continue
                 for outcome in dispatch.wait(_RETRY_SECONDS if self._elsewhere else None):
                     self._take(outcome, dispatch)
         except BaseException:
@@ -139,28 +139,35 @@ class Run:
             close()
             self._tidy()
 
-    def _start(self, dispatch: Dispatch) -> None:
-        """Submit what may start, as far as the leases are ours."""
+    def _start(self, dispatch: Dispatch) -> bool:
+        """Submit what may start, as far as the leases are ours.
+
+        Returns whether some of it was found done elsewhere: then more may start at once, and
+        there may be nothing under way to wait for.
+        """
         scheduler = self._scheduler
         self._retry_elsewhere()
         keys = scheduler.ready(dispatch.room(scheduler.count_ready))
         if not keys:
-            return
+            return False
         granted = self._backend.lease(keys)
         stored = self._cache.look_up([key for key in keys if key in granted])
         mine: list[TaskKey] = []
+        found = False
         for key in keys:
             if key not in granted:
                 scheduler.postponed(key)
                 self._elsewhere[key] = None
             elif self._done_elsewhere(key, stored.get(key)):
                 self._take(Outcome(key, "done elsewhere", record=stored[key]), dispatch)
+                found = True
             else:
                 mine.append(key)
         jobs = dispatch.start(mine, self._lane_of)
         if self._listeners.hears("taskproc_job_started"):
             for job in jobs:
                 self._listeners.notify("taskproc_job_started", job)
+        return found
 
     def _retry_elsewhere(self) -> None:
         now = time.monotonic()
@@ -262,7 +269,6 @@ class Run:
 
     def _dispatch(self, executor: Executor) -> Dispatch:
         in_place = self._setup.provider is not None and self._setup.provider.in_place
-        self._codes = {name: self._now.code_of(cls) for name, cls in self._classes.items()}
         payloads = Payloads(self._run_order(captured=not in_place), self._classes)
         return Dispatch(
             executor=executor,
@@ -296,7 +302,8 @@ class Run:
         self._jobs += 1
         node = self._nodes[key]
         token = f"{self._id}-{self._jobs}"
-        return payloads.job(node, self._records, self._nodes, self._codes[key.name], token)
+        code = self._now.code_of(node.task)
+        return payloads.job(node, self._records, self._nodes, code, token)
 
     def _keep_logs(self, key: TaskKey, spool: Path | int) -> None:
         """Keep what a task printed whose worker could not: it died."""

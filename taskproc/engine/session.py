@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 from taskproc.core.arguments import Encoder
 from taskproc.core.freshness import Circumstances, make_plan
 from taskproc.core.graph import TaskGraph, build_graph
+from taskproc.core.names import find_named
 from taskproc.core.records import Plan, Record, RunStats, TaskKey
 from taskproc.core.task import NEW, READY, Task, TaskState, enter_scope, leave_scope
 from taskproc.engine.pickling import dumps
@@ -56,7 +57,8 @@ class Cache(contextlib.ContextDecorator):
         self.location = self.backend.location
         self.instances: dict[tuple[type, str], Task] = {}
         self._code = CodeReader()
-        self.encoder = Encoder(self._code.encode_function)
+        self._codes: dict[tuple[type, tuple[str, ...]], str] = {}
+        self.encoder = Encoder(lambda function: self._code.encode_function(function))
         self.backend.open()
 
     def __enter__(self) -> Self:
@@ -161,14 +163,26 @@ class Cache(contextlib.ContextDecorator):
 
     def circumstances(self, detect_source_change: bool, force: bool) -> Circumstances:
         """What holds for a look at a graph of this Cache, now."""
+        self._code, self._codes = self._code.refreshed(), {}
         return Circumstances(
             location=self.location,
             python=python_minor(),
-            code_of=self._code.fingerprint,
+            code_of=self._code_of,
             code_scheme=self._code.scheme,
             detect_source_change=detect_source_change,
             force=force,
         )
+
+    def _code_of(self, task: Task) -> str:
+        """The fingerprint of a task's class, and of the functions and classes among its arguments."""
+        cls, named = type(task), task._task.named_code
+        if not named:
+            return self._code.fingerprint(cls)
+        code = self._codes.get((cls, named))
+        if code is None:
+            found = [thing for thing in map(find_named, named) if thing is not None]
+            code = self._codes[cls, named] = self._code.fingerprint_with(cls, found)
+        return code
 
     def look_up(self, keys: Collection[TaskKey]) -> Mapping[TaskKey, Record]:
         """The records now stored under some keys."""

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -15,8 +16,10 @@ from typing import Any
 
 import pytest
 
-from taskproc import Cache, FailedTaskError, FutureList, Task
+from taskproc import Cache, FailedTaskError, FutureList, Plan, Task
 from taskproc.errors import DamagedEntryWarning
+from taskproc.hookspecs import hookimpl
+from taskproc.interfaces import Reporter
 
 Write = Callable[[str, str], Path]
 Python = Callable[..., Any]
@@ -225,6 +228,8 @@ if __name__ == "__main__":
     with Cache("cache"):
         task = Top()
     print("ready", flush=True)
+    while "wait" in sys.argv and not os.path.exists("go"):
+        time.sleep(0.005)
     answer, stats = task.run_graph(max_workers=2, executor=EXECUTOR)
     print(json.dumps([answer, sum(stats["stats"].values()), sum(stats["cached"].values())]))
 """
@@ -244,7 +249,11 @@ def test_two_runners_on_one_cache_compute_each_task_once_between_them(
     write: Write, start: Start, tmp_path: Path
 ) -> None:
     script = write("tasks.py", shared(0.05, 24))
-    runners = [start(script) for _ in range(2)]
+    runners = [start(script, "wait") for _ in range(2)]
+    for runner in runners:
+        assert runner.stdout is not None
+        assert runner.stdout.readline() == "ready\n"
+    write("go", "")
     results = []
     for runner in runners:
         out, err = runner.communicate(timeout=60)
@@ -256,6 +265,23 @@ def test_two_runners_on_one_cache_compute_each_task_once_between_them(
     assert sum(ran for _, ran, _ in results) == 25
     assert all(ran + cached == 25 for _, ran, cached in results)
     assert min(ran for _, ran, _ in results) > 0  # they shared the work
+
+
+def test_what_another_runner_finished_since_the_first_look_is_taken_from_it(
+    cache: Cache, tmp_path: Path
+) -> None:
+    class RunsItFirst(Reporter):
+        name = "runs-it-first"
+
+        @hookimpl
+        def taskproc_run_started(self, plan: Plan) -> None:
+            with Cache(tmp_path / "cache"):
+                Joined(5).run_graph(executor="serial")
+
+    answer, stats = Joined(5).run_graph(max_workers=2, reporters=[RunsItFirst()])
+    assert answer == Joined(5).get_result()
+    assert stats["stats"] == {}
+    assert stats["cached"] == {Leaf.task_name: 5, Joined.task_name: 1}
 
 
 def test_an_interrupted_runner_exits_leaves_no_worker_and_keeps_what_was_finished(
@@ -312,9 +338,7 @@ def test_the_workers_of_a_killed_runner_end_and_its_cache_is_usable(
     assert ran + cached == 9
 
 
-def test_an_interrupted_launched_job_ends_with_its_runner(
-    write: Write, start: Start, tmp_path: Path
-) -> None:
+def test_an_interrupted_launched_job_ends_with_its_runner(write: Write, start: Start, tmp_path: Path) -> None:
     text = shared(30, 1).replace("executor='process'", 'prefixes={"tasks.Leaf": "env"}')
     runner = start(write("tasks.py", text))
     wait_for(lambda: noted(tmp_path))
@@ -325,8 +349,6 @@ def test_an_interrupted_launched_job_ends_with_its_runner(
 
 
 def test_a_run_leaves_no_process_thread_or_descriptor_behind(cache: Cache) -> None:
-    import threading
-
     Joined(4).run_graph(max_workers=2)  # what is made once and kept is made here
     folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
     before = len(os.listdir(folder)), threading.active_count()

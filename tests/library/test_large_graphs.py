@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,10 +69,11 @@ class Weighs(concurrent.futures.Executor):
 
 
 @pytest.fixture(autouse=True)
-def _recursion_limit_stays() -> Any:
+def _left_as_it_was(tmp_path: Path) -> Iterator[None]:
     before = sys.getrecursionlimit()
     yield
     assert sys.getrecursionlimit() == before
+    shutil.rmtree(tmp_path)  # or the next session would have 30,000 folders to remove
 
 
 def test_a_chain_of_10000_defined_by_recursion_runs(cache: Cache) -> None:

@@ -51,7 +51,10 @@ def main(executor="process"):
     print(json.dumps([Top.task_name, answer.n, ran]))
 """
 
-GUARDED = CLASSES.replace("BY_REFERENCE = False", "BY_REFERENCE = True") + '\nif __name__ == "__main__":\n    main()\n'
+GUARDED = (
+    CLASSES.replace("BY_REFERENCE = False", "BY_REFERENCE = True")
+    + '\nif __name__ == "__main__":\n    main()\n'
+)
 UNGUARDED = CLASSES + "\nmain()\n"
 NAME_AND_RUN = "import json; from {module} import main; main()"
 
@@ -149,7 +152,9 @@ print(json.dumps([one.Top.task_name, two.Top.task_name]))
 
 
 def test_a_class_made_in_a_function_works_by_value(write: Write, python: Python) -> None:
-    indented = textwrap.indent(CLASSES.split("def main")[0].split("from taskproc import Cache, Task")[1], "    ")
+    indented = textwrap.indent(
+        CLASSES.split("def main")[0].split("from taskproc import Cache, Task")[1], "    "
+    )
     body = f"""
 import json
 from dataclasses import dataclass
@@ -227,7 +232,9 @@ for node in ast.parse(text).body:
 
 def test_tasks_below_the_main_guard_work(write: Write, python: Python) -> None:
     top, main = CLASSES.split("class Leaf")
-    text = top + '\nif __name__ == "__main__":\n' + textwrap.indent("class Leaf" + main + "\nmain()\n", "    ")
+    text = (
+        top + '\nif __name__ == "__main__":\n' + textwrap.indent("class Leaf" + main + "\nmain()\n", "    ")
+    )
     write("tasks.py", text)
     assert python("tasks.py") == ["tasks.Top", 101, 2]
     assert python("tasks.py") == ["tasks.Top", 101, 0]

@@ -372,10 +372,10 @@ def test_a_cache_without_a_path_is_an_error(where: Any) -> None:
 
 
 def test_a_cache_is_made_from_a_path_a_name_or_a_backend(tmp_path: Path) -> None:
-    with Cache(f"directory:{tmp_path}/it's a \"cache\""):
+    with Cache(f'directory:{tmp_path}/it\'s a "cache"'):
         task = Where()
         task.run_graph(max_workers=1)
-    with Cache(tmp_path / "it's a \"cache\"") as again:
+    with Cache(tmp_path / 'it\'s a "cache"') as again:
         assert Where().get_result()
     with Cache(again.backend):
         assert Where().get_result()
