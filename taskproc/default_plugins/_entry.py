@@ -96,8 +96,13 @@ def save(
     parts: list[str] = []
     try:
         chunks = _Counted(compress(payload, level))
-        part, result_stat = files.write_aside(result, chunks, durable)
-        parts.append(part)
+        if is_new:
+            # In a folder made just now no record vouches for it: no need to write it aside.
+            result_stat = files.write_new(result, chunks, durable)
+            parts.append(result)
+        else:
+            part, result_stat = files.write_aside(result, chunks, durable)
+            parts.append(part)
         text = encode_record(record, chunks.size)
         part, record_stat = files.write_aside(described, (text,), durable)
         parts.append(part)
@@ -106,7 +111,7 @@ def save(
         if not is_new:
             # The old record must never stand beside the new result.
             files.unlink(described)
-        files.rename(parts[0], result)
+            files.rename(parts[0], result)
         # Renamed last, so that a killed job leaves no half entry.
         files.rename(parts[1], described)
     except BaseException:

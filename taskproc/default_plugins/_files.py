@@ -48,7 +48,11 @@ class Files:
         """
         # The process and a counter are in the name: two writers of one path never share a file.
         part = f"{path}.{self._token}-{os.getpid()}-{next(self._counter)}{PART}"
-        descriptor = self._create(part)
+        return part, self.write_new(part, chunks, durable)
+
+    def write_new(self, path: str, chunks: Iterable[bytes], durable: bool) -> os.stat_result:
+        """Write a file that is not there yet; returns its stat. Nothing stays on failure."""
+        descriptor = self._create(path)
         try:
             try:
                 for chunk in chunks:
@@ -60,9 +64,9 @@ class Files:
                 os.close(descriptor)
         except BaseException:
             with suppress(OSError):
-                self.unlink(part)
+                self.unlink(path)
             raise
-        return part, described
+        return described
 
     def write(self, path: str, chunks: Iterable[bytes], durable: bool) -> None:
         """Write a file aside and rename it to `path`: the old one or the new one, never half of it."""

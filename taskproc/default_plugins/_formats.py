@@ -16,6 +16,9 @@ from taskproc.interfaces import DataFile, Record, TaskKey, UpstreamRecord
 FORMAT = 1
 """The number of the record's format; a record of another format does not count."""
 
+# One encoder kept, and no look for circles: a record has none.
+_encode = json.JSONEncoder(check_circular=False).encode
+
 _CHUNK = 1 << 20
 _GZIP = 16  # added to zlib's window bits: with gzip's header and check sum
 _PROBE_FROM = 1 << 18
@@ -88,7 +91,7 @@ def encode_record(record: Record, result_bytes: int) -> bytes:
         "result_bytes": result_bytes,
         "provenance": dict(record.provenance),
     }
-    return json.dumps(fields).encode() + b"\n"
+    return (_encode(fields) + "\n").encode()
 
 
 def decode_record(text: bytes) -> tuple[Record, int] | None:

@@ -76,6 +76,8 @@ class Looker:
     def _read(self, key: TaskKey) -> Record | None:
         place = self._paths.place(key)
         entry = f"{self._paths.root}/{place}"
+        if not os.access(f"{entry}/{RECORD}", os.F_OK):  # what is usual, without the price of an exception
+            return None
         try:
             text, described = read_file(f"{entry}/{RECORD}")
             result = os.stat(f"{entry}/{RESULT}")

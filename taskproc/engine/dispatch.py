@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import queue
 import sys
 import time
@@ -22,7 +21,7 @@ import taskproc
 from taskproc.core.records import Failure, Job, Outcome, Record, TaskKey
 from taskproc.engine.batches import BatchSizes
 from taskproc.engine.failure import describe
-from taskproc.engine.jobs import JobOrder, Payloads
+from taskproc.engine.jobs import Answer, JobOrder, Payloads, unpack_answers
 from taskproc.engine.launch import Launches
 from taskproc.engine.worker import run_batch
 from taskproc.errors import ExecutorBrokenError, WorkerDiedError
@@ -99,28 +98,31 @@ class Dispatch:
             room[lane] = most - self._launched[lane]
         return room
 
-    def start(self, keys: Sequence[TaskKey], lane_of: Callable[[TaskKey], str]) -> list[Job]:
-        """Submit jobs; returns how each is shown to reporters. Failures come out of `wait`."""
-        jobs: list[Job] = []
+    def start(
+        self,
+        keys: Sequence[TaskKey],
+        lane_of: Callable[[TaskKey], str],
+        started: Callable[[Job], None] | None,
+    ) -> None:
+        """Submit jobs; failures come out of `wait`. `started` hears of each, if anybody does."""
         orders: dict[TaskKey, JobOrder] = {}
         for key in keys:
             lane = lane_of(key)
-            job = self._describe_job(key, lane)
-            jobs.append(job)
             try:
                 order = self._order_job(key)
             except Exception as error:  # noqa: BLE001 - it is this job's failure, whatever it is
                 self._put(Outcome(key, "failed", failure=describe(error)))
                 continue
-            self._tokens[key] = order.token
             if lane == EXECUTOR_LANE:
                 orders[key] = order
             else:
-                self._launch(job, lane, order)
+                self._launch(self._describe_job(key, lane), lane, order)
         idle = max(1, self._max_workers - len(self._batches))
         for part in self._sizes.split(list(orders), idle):
             self._submit([orders[key] for key in part])
-        return jobs
+        if started is not None:
+            for key in keys:
+                started(self._describe_job(key, lane_of(key)))
 
     def wait(self, timeout: float | None = None) -> list[Outcome]:
         """The next outcomes; waits for one at most `timeout` seconds."""
@@ -187,15 +189,16 @@ class Dispatch:
         future.add_done_callback(lambda _: self._events.put(lambda: self._done(batch)))
 
     def _reported(self, batch: Batch, message: bytes) -> list[Outcome]:
-        outcomes: list[Outcome] = pickle.loads(message)
-        return self._close(batch, outcomes)
+        return self._close(batch, unpack_answers(message))
 
-    def _close(self, batch: Batch, outcomes: list[Outcome]) -> list[Outcome]:
-        for outcome in outcomes:
+    def _close(self, batch: Batch, answers: list[Answer]) -> list[Outcome]:
+        for answer in answers:
+            outcome = answer.outcome
+            self._payloads.remember(answer)
             batch.open.pop(outcome.key, None)
             if outcome.kind == "finished":
                 self._sizes.saw(outcome.key, outcome.seconds)
-        return outcomes
+        return [answer.outcome for answer in answers]
 
     def _done(self, batch: Batch) -> list[Outcome]:
         future = batch.future
@@ -205,8 +208,7 @@ class Dispatch:
         error = future.exception()
         if error is not None:
             return self._lost(batch, error)
-        outcomes: list[Outcome] = list(future.result())
-        return self._close(batch, outcomes)
+        return self._close(batch, unpack_answers(future.result()))
 
     def _lost(self, batch: Batch, error: BaseException) -> list[Outcome]:
         """What became of a batch that did not answer: its records tell, then the error."""
@@ -248,6 +250,7 @@ class Dispatch:
 
     def _launch(self, job: Job, lane: str, order: JobOrder) -> None:
         self._lane_of[job.key] = lane
+        self._tokens[job.key] = order.token
         self._launched[lane] += 1
         launcher = self._launchers[lane]
         argv = worker_command(launcher.python)

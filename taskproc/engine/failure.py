@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -103,10 +104,18 @@ def _indented(text: str, margin: str = "    ") -> str:
     return "\n".join(margin + line for line in text.rstrip("\n").splitlines())
 
 
+def _ending(returncode: int) -> str:
+    if returncode >= 0:
+        return f"ended with exit code {returncode}"
+    try:
+        return f"died of {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"died of signal {-returncode}"
+
+
 def launched_failure(job: Job, argv: Sequence[str], returncode: int, explanation: str) -> Failure:
     """The failure of a launched job that left no record."""
-    ending = f"died of signal {-returncode}" if returncode < 0 else f"ended with exit code {returncode}"
-    message = f"the command {argv[0]!r} {ending} and left no result"
+    message = f"the command {argv[0]!r} {_ending(returncode)} and left no result"
     if explanation:
         message += f": {explanation}"
     return Failure("launched job", f"{message} (label {job.label!r}, command: {' '.join(argv)})")

@@ -1,7 +1,7 @@
-"""What a job is made of on its way to a worker, in small payloads and never the graph.
+"""What is sent to a worker and back, in small payloads and never the graph.
 
-The runner makes payloads (`Payloads`), the worker reads them (`read_batch`). Knows nothing
-of how they travel or what a worker does with them.
+The runner makes payloads (`Payloads`), the worker reads them (`read_batch`) and packs its
+outcomes. Knows nothing of how they travel or what a worker does with them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from taskproc.core.graph import Node
-from taskproc.core.records import JSON, Record, TaskKey, UpstreamRecord
+from taskproc.core.records import JSON, DataFile, Outcome, Record, TaskKey, UpstreamRecord
 from taskproc.core.task import Task, open_scope, plain_attributes
 from taskproc.engine.pickling import PROTOCOL, dumps, name_unpicklable
 from taskproc.errors import ArgumentError
@@ -21,10 +21,16 @@ from taskproc.interfaces import CacheBackend
 
 _PLAIN = frozenset({int, str, float, bool, bytes, type(None), complex})
 _KEPT_ATTRIBUTES = 4096
+SMALL_RESULT = 512
+"""Bytes of a pickled result up to which it comes back with the outcome, for the jobs below it."""
+_KEPT_RESULTS = 65536
 
 
 class UpstreamOrder(NamedTuple):
-    """What a job is told of one direct upstream: enough to load its result and its attributes."""
+    """What a job is told of one direct upstream: enough to load its result and its attributes.
+
+    `result` is the pickled result itself where it is small and was computed in this run.
+    """
 
     path: str
     key: TaskKey
@@ -32,6 +38,7 @@ class UpstreamOrder(NamedTuple):
     digest: str
     args: Mapping[str, JSON]
     attributes: bytes | None
+    result: bytes | None
 
 
 class JobOrder(NamedTuple):
@@ -83,6 +90,13 @@ class Batch(NamedTuple):
     jobs: list[JobOrder]
 
 
+class Answer(NamedTuple):
+    """How a job ended, and its pickled result if that is small."""
+
+    outcome: Outcome
+    result: bytes | None = None
+
+
 class Payloads:
     """Makes the payloads of one run."""
 
@@ -92,6 +106,14 @@ class Payloads:
         before = (order.sys_path, order.files, order.pid, order.host)
         self._order = pickle.dumps((before, dumps(order).payload), PROTOCOL)
         self._kept: OrderedDict[TaskKey, bytes] = OrderedDict()
+        self._results: OrderedDict[TaskKey, tuple[str, bytes]] = OrderedDict()
+
+    def remember(self, answer: Answer) -> None:
+        """Keep a small result that came back, for the jobs below it; the latest many thousand."""
+        if answer.result is not None and answer.outcome.record is not None:
+            self._results[answer.outcome.key] = (answer.outcome.record.digest, answer.result)
+            if len(self._results) > _KEPT_RESULTS:
+                self._results.popitem(last=False)
 
     def batch(self, jobs: Sequence[JobOrder]) -> bytes:
         """The payload of jobs that are done one after the other."""
@@ -114,6 +136,7 @@ class Payloads:
                     records[up].digest,
                     nodes[up].task._task.args,
                     self._attributes_or_none(nodes[up].task),
+                    self._result(up, records[up].digest),
                 )
                 for path, up in node.upstreams
             ]
@@ -121,6 +144,10 @@ class Payloads:
         return JobOrder(
             key, node.task._task.args, self._attributes(node.task), upstreams, code, node.attributes, token
         )
+
+    def _result(self, key: TaskKey, digest: str) -> bytes | None:
+        kept = self._results.get(key)
+        return kept[1] if kept is not None and kept[0] == digest else None
 
     def _attributes(self, task: Task) -> bytes:
         """The pickled attributes of a task; the latest few thousand are kept."""
@@ -183,7 +210,7 @@ def read_batch(payload: bytes) -> Batch:
 
 def _plain(job: JobOrder) -> tuple[Any, ...]:
     """A job as tuples alone, which pickle several times quicker than named ones."""
-    ups = [(up.path, *up.key, up.version, up.digest, up.args, up.attributes) for up in job.upstreams]
+    ups = [(up.path, *up.key, *up[2:]) for up in job.upstreams]
     return (*job.key, ups, *job[1:3], *job[4:])
 
 
@@ -191,6 +218,46 @@ def _from_plain(job: tuple[Any, ...]) -> JobOrder:
     name, digest, ups, args, attributes, *rest = job
     upstreams = tuple([UpstreamOrder(up[0], TaskKey(up[1], up[2]), *up[3:]) for up in ups])
     return JobOrder(TaskKey(name, digest), args, attributes, upstreams, *rest)
+
+
+def pack_answers(answers: Sequence[Answer]) -> bytes:
+    """Answers on their way back, as tuples alone."""
+    return pickle.dumps([_plain_answer(answer.outcome, answer.result) for answer in answers], PROTOCOL)
+
+
+def unpack_answers(payload: bytes) -> list[Answer]:
+    """What `pack_answers` packed."""
+    return [_answer_from_plain(*plain) for plain in pickle.loads(payload)]
+
+
+def _plain_answer(one: Outcome, result: bytes | None) -> tuple[Any, ...]:
+    record = _plain_record(one.record) if one.record is not None else None
+    return (*one.key, one.kind, one.seconds, record, one.failure, one.damaged, result)
+
+
+def _answer_from_plain(
+    name: str, digest: str, kind: Any, seconds: float, plain: Any, failure: Any, damaged: Any, result: Any
+) -> Answer:
+    record = _record_from_plain(plain) if plain is not None else None
+    return Answer(Outcome(TaskKey(name, digest), kind, seconds, 0.0, record, failure, damaged), result)
+
+
+def _plain_record(record: Record) -> tuple[Any, ...]:
+    upstreams = [(up.path, *up.key, up.version) for up in record.upstreams]
+    data = [tuple(file) for file in record.data]
+    return (
+        *record.key, record.args, record.code, record.code_scheme, record.attributes, upstreams,
+        record.digest, record.version, data, record.root, record.python, record.provenance,
+    )  # fmt: skip
+
+
+def _record_from_plain(record: tuple[Any, ...]) -> Record:
+    name, key, args, code, scheme, attributes, ups, digest, version, data, *rest = record
+    upstreams = tuple([UpstreamRecord(up[0], TaskKey(up[1], up[2]), up[3]) for up in ups])
+    files = tuple([DataFile(*file) for file in data])
+    return Record(
+        TaskKey(name, key), args, code, scheme, attributes, upstreams, digest, version, files, *rest
+    )
 
 
 def upstream_records(job: JobOrder) -> tuple[UpstreamRecord, ...]:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from taskproc.core.records import Failure, Job, Outcome, TaskKey
 from taskproc.engine.failure import last_lines, launched_failure
+from taskproc.engine.jobs import unpack_answers
 from taskproc.engine.worker import ORDERS_FILE, OUTCOME_FILE, spool_of_launched
 from taskproc.interfaces import Launcher
 
@@ -158,10 +159,10 @@ class Launches:
         with contextlib.suppress(OSError):
             os.listdir(folder)
         try:
-            outcome: Outcome = pickle.loads((folder / OUTCOME_FILE).read_bytes())
-        except (OSError, EOFError, pickle.UnpicklingError):
+            (answer,) = unpack_answers((folder / OUTCOME_FILE).read_bytes())
+        except (OSError, EOFError, ValueError, pickle.UnpicklingError):
             return self._is_saved(client.job)
-        return outcome
+        return answer.outcome
 
     def _no_record(self, client: Client, returncode: int) -> Outcome:
         job = client.job

@@ -73,6 +73,10 @@ class Run:
         self._id = secrets.token_hex(8)
         self._jobs = 0
         self._listeners: RunListeners = cache.registry.listen(setup.reporters)
+        # Asked once: a moment for each job costs nothing where nobody hears it.
+        self._tell_started: Callable[[Job], None] | None = None
+        if self._listeners.hears("taskproc_job_started"):
+            self._tell_started = lambda job: self._listeners.notify("taskproc_job_started", job)
         self._statistics = Statistics(self._plan)
         self._failures: list[Outcome] = []
         self._elsewhere: dict[TaskKey, None] = {}
@@ -163,10 +167,7 @@ class Run:
                 found = True
             else:
                 mine.append(key)
-        jobs = dispatch.start(mine, self._lane_of)
-        if self._listeners.hears("taskproc_job_started"):
-            for job in jobs:
-                self._listeners.notify("taskproc_job_started", job)
+        dispatch.start(mine, self._lane_of, self._tell_started)
         return found
 
     def _retry_elsewhere(self) -> None:

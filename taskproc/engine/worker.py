@@ -26,7 +26,16 @@ from taskproc.core.records import Outcome, Record, TaskKey
 from taskproc.core.task import Task, enter_scope, leave_scope, make_reference
 from taskproc.engine.capture import DescriptorCapture, thread_capture
 from taskproc.engine.failure import describe
-from taskproc.engine.jobs import FindsTasks, JobOrder, RunOrder, read_batch, upstream_records
+from taskproc.engine.jobs import (
+    SMALL_RESULT,
+    Answer,
+    FindsTasks,
+    JobOrder,
+    RunOrder,
+    pack_answers,
+    read_batch,
+    upstream_records,
+)
 from taskproc.engine.pickling import Pickled, dumps, name_unpicklable
 from taskproc.engine.versions import content_digest, content_version, python_minor
 from taskproc.errors import DamagedEntryError, MissingResultError, NoCacheError, UnpicklableResultError
@@ -35,6 +44,7 @@ from taskproc.modules import load_file_as
 
 _DURABLE_SECONDS = 0.1
 _FLUSH_SECONDS = 0.02
+_PYTHON = ".".join(map(str, sys.version_info[:3]))
 
 ORDERS_FILE = "orders.pkl"
 OUTCOME_FILE = "outcome.pkl"
@@ -149,6 +159,8 @@ class JobBinding(FindsTasks):
     def load_result(self, task: Task) -> Any:
         key = task._task.key
         upstream = self._upstreams.get(key)
+        if upstream is not None and upstream.result is not None:
+            return pickle.loads(upstream.result)
         try:
             payload = self.settings.backend.load(key, upstream.digest if upstream is not None else None)
         except (DamagedEntryError, MissingResultError):
@@ -181,57 +193,59 @@ class JobBinding(FindsTasks):
     run_graph = plan = clear = clear_all = _refuse
 
 
-def run_batch(payload: bytes, channel: WorkerChannel | None = None) -> list[Outcome]:
-    """Do jobs one after the other; returns the outcomes that were not sent before.
+def run_batch(payload: bytes, channel: WorkerChannel | None = None) -> bytes:
+    """Do jobs one after the other; returns the answers that were not sent before, packed.
 
     Jobs left when the batch has used up its time are returned undone.
     """
     batch = read_batch(payload)
-    return _run_jobs(open_order(batch.order), batch.jobs, channel)
+    return pack_answers(_run_jobs(open_order(batch.order), batch.jobs, channel))
 
 
 def _run_jobs(
     settings: Settings, jobs: Sequence[JobOrder], channel: WorkerChannel | None = None
-) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+) -> list[Answer]:
+    answers: list[Answer] = []
     begun = flushed = time.monotonic()
     for position, job in enumerate(jobs):
         if position and time.monotonic() - begun > settings.order.budget:
-            outcomes.extend(Outcome(left.key, "returned") for left in jobs[position:])
+            answers.extend(Answer(Outcome(left.key, "returned")) for left in jobs[position:])
             break
         if channel is not None:
             channel.announce(position)
-        outcomes.append(run_job(settings, job))
+        answers.append(run_job(settings, job))
         now = time.monotonic()
         if channel is not None and now - flushed > _FLUSH_SECONDS and position + 1 < len(jobs):
-            channel.send(pickle.dumps(outcomes, pickle.HIGHEST_PROTOCOL))
-            outcomes, flushed = [], now
+            channel.send(pack_answers(answers))
+            answers, flushed = [], now
     settings.backend.index()
     if channel is None and settings.own_process:
         settings.end_capture()
-    return outcomes
+    return answers
 
 
-def run_job(settings: Settings, job: JobOrder) -> Outcome:
+def run_job(settings: Settings, job: JobOrder) -> Answer:
     """Do one job: compute, save, and say how it ended."""
     binding = JobBinding(settings, job)
     clock, pid = time.monotonic(), os.getpid()
     enter_scope(binding)
     try:
         with _kept_output(settings, job.key):
-            record = _compute_and_save(binding, job, pid)
+            record, payload = _compute_and_save(binding, job, pid)
         outcome = Outcome(job.key, "finished", time.monotonic() - clock, record=record)
+        answer = Answer(outcome, payload if len(payload) <= SMALL_RESULT else None)
     except BaseException as error:
         settings.backend.abandon(job.key)
         if settings.in_runner and isinstance(error, KeyboardInterrupt):
             raise
         seconds = time.monotonic() - clock
         if binding.unsound:
-            return Outcome(job.key, "damaged", seconds, damaged=tuple(dict.fromkeys(binding.unsound)))
-        outcome = Outcome(job.key, "failed", seconds, failure=describe(error))
+            damaged = tuple(dict.fromkeys(binding.unsound))
+            return Answer(Outcome(job.key, "damaged", seconds, damaged=damaged))
+        answer = Answer(Outcome(job.key, "failed", seconds, failure=describe(error)))
     finally:
         leave_scope()
-    return outcome
+    return answer
 
 
 def _leave_fork(error: BaseException | None = None) -> NoReturn:
@@ -244,7 +258,7 @@ def _leave_fork(error: BaseException | None = None) -> NoReturn:
     os._exit(code if isinstance(code, int) else 1)
 
 
-def _compute_and_save(binding: JobBinding, job: JobOrder, pid: int) -> Record:
+def _compute_and_save(binding: JobBinding, job: JobOrder, pid: int) -> tuple[Record, bytes]:
     backend = binding.settings.backend
     started, clock = time.time(), time.monotonic()
     backend.begin(job.key)
@@ -276,7 +290,7 @@ def _compute_and_save(binding: JobBinding, job: JobOrder, pid: int) -> Record:
             "started": started,
             "host": binding.settings.host,
             "pid": os.getpid(),
-            "python": ".".join(map(str, sys.version_info[:3])),
+            "python": _PYTHON,
             "taskproc": taskproc.__version__,
         },
     )
@@ -286,7 +300,7 @@ def _compute_and_save(binding: JobBinding, job: JobOrder, pid: int) -> Record:
         type(task).task_compress_level,
         durable=seconds > _DURABLE_SECONDS or bool(data),
     )
-    return record
+    return record, pickled.payload
 
 
 def _pickle_result(result: Any, root: str) -> Pickled:
@@ -330,18 +344,21 @@ def run_launched(directory: str) -> int:
     batch = read_batch((folder / ORDERS_FILE).read_bytes())
     settings = open_order(batch.order)
     settings.spool = spool_of_launched(directory)
-    outcomes = _run_jobs(settings, batch.jobs)
+    answers = _run_jobs(settings, batch.jobs)
     aside = folder / (OUTCOME_FILE + ".part")
-    aside.write_bytes(pickle.dumps(outcomes[0], pickle.HIGHEST_PROTOCOL))
+    aside.write_bytes(pack_answers(answers))
     aside.replace(folder / OUTCOME_FILE)
-    return 0 if outcomes[0].kind == "finished" else 1
+    return 0 if answers[0].outcome.kind == "finished" else 1
 
 
 def main(argv: Sequence[str]) -> int:
     """`--pool SOCKET STATUS LIFELINE`, or the directory of a launched job."""
     if argv[:1] == ["--pool"]:
+        import gc
+
         from taskproc.engine.serve import serve
 
+        gc.freeze()  # what is loaded by now lives as long as the worker: no need to look at it again
         serve(*(int(number) for number in argv[1:4]))
         return 0
     if len(argv) != 1:

@@ -109,9 +109,9 @@ def wait_for(condition: Callable[[], Any], seconds: float = 20) -> None:
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ("kill", "SIGKILL"),
-        ("segv", "SIGSEGV"),
-        ("_exit", "3"),
+        ("kill", "died of SIGKILL"),
+        ("segv", "died of SIGSEGV"),
+        ("_exit", "ended with exit code 3"),
         ("exit", "SystemExit: 0"),
         ("interrupt", "KeyboardInterrupt"),
         ("memory", "MemoryError"),
@@ -139,7 +139,7 @@ def test_a_death_with_on_error_stop_is_one_error_that_names_the_signal(cache: Ca
 def test_a_job_behind_a_prefix_that_dies_is_named_with_its_signal_and_its_log(cache: Cache) -> None:
     with pytest.raises(FailedTaskError) as caught:
         Job(10, "kill").run_graph(prefixes={Job.task_name: "env"})
-    assert "signal 9" in str(caught.value) or "SIGKILL" in str(caught.value)
+    assert "died of SIGKILL" in str(caught.value)
     assert "| about to go" in str(caught.value)
 
 

@@ -196,7 +196,7 @@ def test_an_exception_whose_own_text_fails_is_named_all_the_same(cache: Cache) -
     assert type(error.__cause__) is Mute
 
 
-def test_a_failure_does_not_stop_what_comes_after_it_in_the_session(cache: Cache) -> None:
+def test_a_failure_does_not_stop_what_comes_after_it(cache: Cache) -> None:
     fail(Raises("two"))
     assert Fine(1).run_graph(max_workers=1)[0] == 1
 

@@ -21,7 +21,7 @@ class Number(Task):
 
 
 class Multi(Task):
-    def run_task(self) -> dict[str, Any]:
+    def run_task(self) -> dict[str | int, Any]:
         return {"foo": [1, 2, 3], "deep": {"a": (10, 20)}, 7: "seven"}
 
 
@@ -127,13 +127,13 @@ def test_anyones_class_with_the_three_methods_is_a_future(cache: Cache) -> None:
 
 
 def test_future_lists_and_dicts_nest_as_one_likes(cache: Cache) -> None:
-    nested = FutureDict(
-        {
-            "a": FutureList([Number(1), FutureDict({0: Number(2)})]),
-            "b": FutureList([]),
-            3: Const("c"),
-        }
-    )
+    inner: FutureDict[int, int] = FutureDict({0: Number(2)})
+    members: dict[Any, Future[Any]] = {
+        "a": FutureList[Any]([Number(1), inner]),
+        "b": FutureList[Any]([]),
+        3: Const("c"),
+    }
+    nested = FutureDict(members)
     assert answer(Reads(nested)) == {"a": [1, {0: 2}], "b": [], 3: "c"}
 
 
@@ -202,9 +202,9 @@ def test_a_missing_item_names_task_and_key(cache: Cache) -> None:
 
 def test_a_member_that_is_no_future_is_an_error_that_names_its_place() -> None:
     with pytest.raises(ArgumentError, match=r"FutureList\[1\].*Const\(value\)"):
-        FutureList([Const(1), 2])  # type: ignore[list-item]
+        FutureList[Any]([Const(1), 2])  # type: ignore[list-item]
     with pytest.raises(ArgumentError, match=r"FutureDict\['b'\]"):
-        FutureDict({"a": Const(1), "b": 2})  # type: ignore[dict-item]
+        FutureDict[str, Any]({"a": Const(1), "b": 2})  # type: ignore[arg-type]
 
 
 def test_a_const_is_an_upstream_that_runs_nothing(cache: Cache) -> None:

@@ -73,7 +73,7 @@ def _left_as_it_was(tmp_path: Path) -> Iterator[None]:
     before = sys.getrecursionlimit()
     yield
     assert sys.getrecursionlimit() == before
-    shutil.rmtree(tmp_path)  # or the next session would have 30,000 folders to remove
+    shutil.rmtree(tmp_path)  # or the next test run would have 30,000 folders to remove
 
 
 def test_a_chain_of_10000_defined_by_recursion_runs(cache: Cache) -> None:

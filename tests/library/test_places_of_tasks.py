@@ -46,7 +46,7 @@ def main(executor="process"):
     with Cache(os.environ.get("CACHE", "cache")):
         answer, stats = Top().run_graph(executor=executor, max_workers=1)
     ran = sum(stats["stats"].values())
-    # What goes by value is of this very class only where it was computed in this session.
+    # What goes by value is of this very class only where it was computed in this process.
     assert isinstance(answer, Value) or not (ran or BY_REFERENCE), answer
     print(json.dumps([Top.task_name, answer.n, ran]))
 """

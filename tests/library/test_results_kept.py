@@ -346,6 +346,46 @@ def test_the_compress_level_changes_the_file_and_level_0_is_a_valid_gzip(cache: 
     assert sizes["Level"] < sizes["Quick"] < len(text) < sizes["Stored"] < len(text) + 200
 
 
+def test_a_moved_cache_keeps_its_results_but_for_those_that_name_its_old_place(tmp_path: Path) -> None:
+    class Names(Task):
+        def run_task(self) -> Path:
+            return self.task_directory / "file"
+
+    with Cache(tmp_path / "old"):
+        Choose(3, 1).run_graph(executor="serial")
+        Names().run_graph(executor="serial")
+    (tmp_path / "old").rename(tmp_path / "new")
+    with Cache(tmp_path / "new"):
+        assert Choose(3, 1).plan().run == {}
+        (reason,) = Names().plan().run.values()
+        assert reason.kind == "moved"
+        answer, _ = Names().run_graph(executor="serial")
+    assert answer.is_relative_to(tmp_path / "new")
+
+
+def test_what_init_reads_from_outside_makes_a_task_stale_but_for_hidden_attributes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reads(Task):
+        def __init__(self) -> None:
+            self.seen = os.environ["SEEN"]
+            self._hidden = os.environ["HIDDEN"]
+
+        def run_task(self) -> str:
+            return self.seen
+
+    def run(seen: str, hidden: str) -> tuple[str, int]:
+        monkeypatch.setenv("SEEN", seen)
+        monkeypatch.setenv("HIDDEN", hidden)
+        with Cache(tmp_path / "cache"):
+            answer, stats = Reads().run_graph(executor="serial")
+        return answer, sum(stats["stats"].values())
+
+    assert run("a", "x") == ("a", 1)
+    assert run("a", "y") == ("a", 0)
+    assert run("b", "y") == ("b", 1)
+
+
 def test_a_task_folder_removed_by_hand_is_computed_again(cache: Cache) -> None:
     Choose(3, 1).run_graph(executor="serial")
     shutil.rmtree(Path(cache.location) / Choose.task_name)
@@ -376,8 +416,10 @@ def test_a_tasks_own_name_is_always_its_label(cache: Cache) -> None:
 
         def run_task(self) -> None: ...
 
-    class Two(One):
+    class Two(Task):
         task_label = ["gpu", "memory", "gpu"]
+
+        def run_task(self) -> None: ...
 
     assert task_labels(Choose) == (Choose.task_name,)
     assert task_labels(One) == (One.task_name, "gpu")

@@ -347,6 +347,20 @@ def test_show_progress_writes_to_stderr_and_nothing_to_stdout(
     assert "3 to run, 0 cached" in shown.err
 
 
+def test_a_prefix_for_a_label_that_no_task_has_is_a_warning(cache: Cache) -> None:
+    with pytest.warns(UnknownLabelWarning, match=r"prefix or launcher.*'frist'.*did you mean 'first'"):
+        Environment("MARK").run_graph(executor="serial", prefixes={"frist": "env"})
+
+
+def test_an_executor_may_be_a_provider_and_reporters_may_be_named(
+    cache: Cache, capfd: pytest.CaptureFixture[str]
+) -> None:
+    provider = cache.registry.executor("serial")
+    got, _ = Where().run_graph(executor=provider, reporters=["progress"])
+    assert got[0] == os.getpid()
+    assert "1 to run" in capfd.readouterr().err
+
+
 # --- Paths of caches ---
 
 
@@ -376,9 +390,9 @@ def test_a_cache_is_made_from_a_path_a_name_or_a_backend(tmp_path: Path) -> None
         task = Where()
         task.run_graph(max_workers=1)
     with Cache(tmp_path / 'it\'s a "cache"') as again:
-        assert Where().get_result()
+        assert Where().get_result()[0] != os.getpid()
     with Cache(again.backend):
-        assert Where().get_result()
+        assert Where().get_result()[0] != os.getpid()
     with pytest.raises(TypeError, match="can't be pickled"):
         again.__reduce__()
 
