@@ -15,7 +15,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 
 from taskproc.errors import TaskFileError
 from taskproc.tracebacks import own_lines
@@ -82,13 +82,24 @@ def load_file(path: str) -> ModuleType:
     return load_file_as(name, file)
 
 
+class _FreshLoader(importlib.machinery.SourceFileLoader):
+    """Compiles what the file holds now.
+
+    Python's own cache of bytecode knows times in seconds only: an edit within the second that
+    keeps the file's size would run the old code.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def load_file_as(name: str, file: str) -> ModuleType:
     """Load a file as the module `name`, whatever the path has under that name.
 
     Raises:
         TaskFileError: the file raises.
     """
-    loader = importlib.machinery.SourceFileLoader(name, file)
+    loader = _FreshLoader(name, file)
     spec = importlib.util.spec_from_file_location(name, file, loader=loader)
     if spec is None:  # for the type checkers: never None with a loader given
         raise TaskFileError(f"can't load {file!r}")

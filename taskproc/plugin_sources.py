@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.metadata
 import importlib.util
 import os
 import re
@@ -167,11 +166,37 @@ def _default_source(default: DefaultPlugin) -> PluginSource:
 
 def _installed_sources() -> list[PluginSource]:
     sources: list[PluginSource] = []
+    if not any(map(_may_offer_plugins, sys.path)):
+        return sources
+    import importlib.metadata  # as costly as the rest of a small run: only where there are plugins
+
     for entry_point in importlib.metadata.entry_points(group=PROJECT):
         distribution = entry_point.dist
         name, version = (distribution.name, distribution.version) if distribution else ("", "")
         sources.append(PluginSource(entry_point.name, entry_point.load, name, version))
     return sources
+
+
+def _may_offer_plugins(folder: str) -> bool:
+    """Whether a folder of the import path may have a distribution with entry points of ours."""
+    try:
+        names = os.listdir(folder or os.curdir)
+    except NotADirectoryError:
+        return True  # an archive: let importlib.metadata look into it
+    except OSError:
+        return False
+    for name in names:
+        if name.endswith((".dist-info", ".egg-info", ".egg")):
+            try:
+                with open(os.path.join(folder, name, "entry_points.txt"), "rb") as file:
+                    if f"[{PROJECT}]".encode() in file.read():
+                        return True
+            except FileNotFoundError:
+                if name.endswith(".egg"):
+                    return True
+            except OSError:
+                continue
+    return False
 
 
 def _file_source(path: str) -> PluginSource:
