@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload, runtime_checkable
 
 from taskproc.core.arguments import Encodable, Encoder
-from taskproc.core.canonical import canonical
-from taskproc.core.encodings import field_names, has_future_methods
+from taskproc.core.arguments.canonical import canonical
+from taskproc.core.arguments.encodings import field_names, has_future_methods
 from taskproc.core.records import JSON
 from taskproc.errors import ArgumentError, MissingItemError
 

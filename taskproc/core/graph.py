@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from taskproc.core.arguments import Encoder
-from taskproc.core.canonical import digest
+from taskproc.core.arguments.canonical import digest
 from taskproc.core.future import futures_in
 from taskproc.core.records import JSON, TaskKey
 from taskproc.core.task import Task, plain_attributes

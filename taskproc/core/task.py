@@ -7,17 +7,17 @@ knows nothing of files, processes or of how a result is computed and stored.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar, cast
 
 from taskproc.core.arguments import Encodable, Encoder, fresh
-from taskproc.core.binder import Binder, default_factories
-from taskproc.core.canonical import canonical, text_digest
+from taskproc.core.arguments.canonical import canonical, text_digest
+from taskproc.core.arguments.names import named_code
+from taskproc.core.binding import BUILDING, NEW, READY, Binding, TaskState
+from taskproc.core.definition import TaskClass, check_definition
 from taskproc.core.future import Indexable
-from taskproc.core.names import named_code
 from taskproc.core.records import JSON, Plan, RunStats, TaskKey
 from taskproc.errors import CycleError, NoCacheError, TaskDefinitionError
 from taskproc.modules import canonical_name
@@ -27,56 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-
-NEW, BUILDING, READY = range(3)
-
-BUILT_IN_NAMES = frozenset(
-    {
-        "task_name", "task_id", "task_args", "task_directory", "task_stdout", "task_stderr",
-        "run_graph", "plan", "get_result", "get_upstreams", "to_json",
-        "clear_task", "clear_all_tasks", "cli", "_task", "_task_name", "_task_class",
-    }
-)  # fmt: skip
-
-
-class Binding(Protocol):
-    """What a task asks of the Cache, or in a job of the worker, that it belongs to."""
-
-    instances: dict[tuple[type, str], Task]
-    encoder: Encoder
-    location: str
-
-    def initialise(self, depth: int, call: Callable[[], None]) -> None:
-        """Run `call`, the body of an `__init__` that is `depth` constructions deep."""
-
-    def wait_until_built(self, state: TaskState) -> None:
-        """Wait while another thread constructs the same task."""
-
-    def load_result(self, task: Task) -> Any: ...
-    def run_graph(self, task: Task, **options: Any) -> tuple[Any, RunStats]: ...
-    def plan(self, task: Task, *, detect_source_change: bool = True, force: bool = False) -> Plan: ...
-    def clear(self, task: Task) -> None: ...
-    def clear_all(self, task_name: str) -> None: ...
-    def data_directory(self, task: Task, create: bool) -> Path: ...
-    def log_path(self, task: Task, stream: Literal["stdout", "stderr"]) -> Path: ...
-
-
-class TaskState:
-    """What taskproc keeps on a task, under the one name `_task`."""
-
-    __slots__ = ("args", "attributes", "binding", "bound", "key", "named_code", "phase")
-
-    def __init__(self, binding: Binding, key: TaskKey, args: Mapping[str, JSON], phase: int) -> None:
-        self.binding = binding
-        self.key = key
-        self.args = args
-        self.phase = phase
-        # The arguments `__init__` is yet to be run on; which of several threads takes them, runs it.
-        self.bound: list[dict[str, Any]] = []
-        # Functions and classes among the arguments: their code joins the task's fingerprint.
-        self.named_code: tuple[str, ...] = ()
-        # For a reference in a worker: gives its plain attributes, on first use.
-        self.attributes: Callable[[], Mapping[str, Any]] | None = None
 
 
 class Scope(NamedTuple):
@@ -108,36 +58,6 @@ def leave_scope() -> None:
     _scope.set(scope.outer if scope is not None else None)
 
 
-class TaskClass:
-    """What is worked out once for each Task class: how its arguments are read, its slots."""
-
-    __slots__ = ("binder", "cached_properties", "slots")
-
-    def __init__(self, cls: type[Task]) -> None:
-        init = cls.__init__
-        if not hasattr(init, "_taskproc_wrapped"):
-            wrapped = _run_once(init)
-            type.__setattr__(cls, "__init__", wrapped)
-        self.binder = Binder(inspect.unwrap(init), cls._task_name, default_factories(cls))
-        bases = [base for base in cls.__mro__ if base is not object]
-        self.slots = tuple(
-            name
-            for base in bases
-            for name in _slot_names(base)
-            if name not in ("__dict__", "__weakref__", "_task")
-        )
-        self.cached_properties = frozenset(
-            name
-            for base in bases
-            for name, value in vars(base).items()
-            if isinstance(value, functools.cached_property)
-        )
-
-    def __reduce__(self) -> tuple[Callable[..., None], tuple[()]]:
-        # A class that travels by value leaves this behind: it is worked out again on arrival.
-        return (_nothing, ())
-
-
 class Runs(Protocol[T_co]):
     """Whatever has a `run_task`; how the checkers learn a task's result type."""
 
@@ -155,8 +75,8 @@ class Task(Indexable, Encodable):
     """A computation whose result is cached; its attributes that are Futures are its upstreams.
 
     Subclass it, set the upstreams in `__init__`, compute in `run_task`. Construct it inside a
-    `Cache`; there, equal arguments give the same object. See BUILT_IN_NAMES for what a
-    subclass may not override.
+    `Cache`; there, equal arguments give the same object. `definition.BUILT_IN_NAMES`
+    lists what a subclass may not override.
 
     Class attributes to set:
         task_label: a label, or several, for rate limits, prefixes and launchers.
@@ -174,7 +94,7 @@ class Task(Indexable, Encodable):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        _check_definition(cls)
+        check_definition(cls, Task)
         # Kept as a plain string, so that a class that travels by value keeps its name.
         cls._task_name = f"{canonical_name(cls.__module__)}.{cls.__qualname__}"
         cls._task_class = None
@@ -405,15 +325,11 @@ def task_class(cls: type[Task]) -> TaskClass:
     if known is None:
         if cls.run_task is Task.run_task:
             raise TaskDefinitionError(f"{cls._task_name} has no run_task method; define `def run_task(self)`")
+        if not hasattr(cls.__init__, "_taskproc_wrapped"):
+            type.__setattr__(cls, "__init__", _run_once(cls.__init__))
         known = TaskClass(cls)
         cls._task_class = known
     return cast("TaskClass", known)
-
-
-def task_labels(cls: type[Task]) -> tuple[str, ...]:
-    """The task's own name, then its labels, each once and in order."""
-    labels = cls.task_label
-    return tuple(dict.fromkeys([cls._task_name, *([labels] if isinstance(labels, str) else labels)]))
 
 
 def plain_attributes(task: Task) -> dict[str, Any]:
@@ -498,39 +414,6 @@ def _refuse_cycle(task: Task, scope: Scope) -> None:
         inner = inner.outer
 
 
-def _check_definition(cls: type[Task]) -> None:
-    """Refuse a class that overrides a built-in name or has a bad label or level."""
-    for base in cls.__mro__:
-        if base is Task:
-            break
-        for name in BUILT_IN_NAMES.intersection(vars(base)) - {"_task_name", "_task_class"}:
-            raise TaskDefinitionError(
-                f"{cls.__module__}.{cls.__qualname__}: {base.__qualname__}.{name} overrides a built-in name "
-                f"of Task; call it something else"
-            )
-    labels: Any = cls.task_label
-    if not isinstance(labels, str) and not (
-        isinstance(labels, list | tuple) and all(isinstance(label, str) for label in labels)
-    ):
-        raise TaskDefinitionError(
-            f"{cls.__qualname__}.task_label is {labels!r}; it must be a str or a list of str"
-        )
-    level: Any = cls.task_compress_level
-    if not isinstance(level, int) or isinstance(level, bool) or not 0 <= level <= 9:
-        raise TaskDefinitionError(
-            f"{cls.__qualname__}.task_compress_level is {level!r}; it must be an integer from 0 to 9"
-        )
-
-
-def _slot_names(cls: type) -> tuple[str, ...]:
-    slots: Any = vars(cls).get("__slots__", ())
-    return (slots,) if isinstance(slots, str) else tuple(slots)
-
-
 def _brief(value: JSON) -> str:
     text = repr(value) if not (isinstance(value, dict) and "__task__" in value) else f"<{value['__task__']}>"
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _nothing() -> None:
-    return None

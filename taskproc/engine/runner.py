@@ -17,10 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from taskproc.core.definition import task_labels
 from taskproc.core.freshness import make_plan, stale_in_itself, upstream_records
 from taskproc.core.records import Failure, Job, Outcome, Plan, Record, RunReport, RunStats, TaskKey
 from taskproc.core.schedule import Scheduler
-from taskproc.core.task import Task, task_labels
+from taskproc.core.task import Task
 from taskproc.engine.batches import BUDGET_SECONDS
 from taskproc.engine.dispatch import EXECUTOR_LANE, Dispatch, worker_command
 from taskproc.engine.failure import failed_task_error

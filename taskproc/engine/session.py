@@ -18,11 +18,12 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from taskproc.core.arguments import Encoder
+from taskproc.core.arguments.names import find_named
+from taskproc.core.binding import NEW, READY, TaskState
 from taskproc.core.freshness import Circumstances, make_plan
 from taskproc.core.graph import TaskGraph, build_graph
-from taskproc.core.names import find_named
 from taskproc.core.records import Plan, Record, RunStats, TaskKey
-from taskproc.core.task import NEW, READY, Task, TaskState, enter_scope, leave_scope
+from taskproc.core.task import Task, enter_scope, leave_scope
 from taskproc.engine.pickling import dumps
 from taskproc.engine.reachable_code import CodeReader
 from taskproc.engine.versions import content_digest, python_minor

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from taskproc.default_plugins._files import Files
 from taskproc.default_plugins.directory_cache import DirectoryCache, _State
+from taskproc.default_plugins.directory_cache.files import Files
 from taskproc.errors import CacheError
 from taskproc.interfaces import DataFile, Record
 from taskproc.testing import example_key, example_record

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from taskproc.default_plugins import _look_up
-from taskproc.default_plugins._files import read_file
 from taskproc.default_plugins.directory_cache import DirectoryCache
+from taskproc.default_plugins.directory_cache import look_up as _look_up
+from taskproc.default_plugins.directory_cache.files import read_file
 from taskproc.interfaces import Record, TaskKey
 from taskproc.testing import example_key, example_record
 

@@ -615,7 +615,9 @@ def test_workers_and_their_children_die_with_the_runner(tmp_path, work, death):
 
 @pytest.fixture
 def without_pidfd(monkeypatch):
-    monkeypatch.setattr("taskproc.default_plugins._worker_process._open_pidfd", lambda pid: None)
+    monkeypatch.setattr(
+        "taskproc.default_plugins.pool_executors.worker_process._open_pidfd", lambda pid: None
+    )
 
 
 def test_without_descriptors_of_processes_deaths_are_seen_too(without_pidfd, tmp_path):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from taskproc import Cache, Const, Future, MissingResultError, Plan, Task
-from taskproc.core.task import task_labels
+from taskproc.core.definition import task_labels
 from taskproc.hookspecs import hookimpl
 from taskproc.interfaces import Reporter, RunReport
 

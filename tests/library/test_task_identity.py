@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from taskproc import Cache, Const, Future, Task
-from taskproc.core.task import BUILT_IN_NAMES
+from taskproc.core.definition import BUILT_IN_NAMES
 from taskproc.errors import ArgumentError, ForeignCacheError, NoCacheError, TaskDefinitionError
 
 T = TypeVar("T")

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from taskproc.core.arguments import digest
 from taskproc.core.fingerprint import normal_form
 from taskproc.core.task import Task
-from taskproc.engine.code_parts import Links, Part
-from taskproc.engine.code_values import encoded, functions_in
-from taskproc.engine.project import Project
-from taskproc.engine.source_files import Sources, module_globals
+from taskproc.engine.reachable_code.parts import Links, Part
+from taskproc.engine.reachable_code.project import Project
+from taskproc.engine.reachable_code.source_files import Sources, module_globals
+from taskproc.engine.reachable_code.values import encoded, functions_in
 from taskproc.modules import canonical_name
 
 if TYPE_CHECKING:
-    from taskproc.engine.live_code import LiveCode
+    from taskproc.engine.reachable_code.live_code import LiveCode
 
 SETTINGS = frozenset({"task_label", "task_compress_level"})
 """Attributes of a Task class that say how it is run and stored, not what it computes."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from taskproc.core.canonical import canonical
+from taskproc.core.arguments.canonical import canonical
 from taskproc.core.records import JSON
 from taskproc.errors import ArgumentError
 

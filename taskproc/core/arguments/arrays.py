@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from taskproc.core.names import class_name
+from taskproc.core.arguments.names import class_name
 from taskproc.core.records import JSON
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from taskproc.core.arguments import digest
+from taskproc.core.arguments.names import found_name
 from taskproc.core.fingerprint import NormalForm, Reference, bytecode_form, normal_form
-from taskproc.core.names import found_name
 from taskproc.core.records import JSON
 from taskproc.core.task import Task
-from taskproc.engine.class_code import ClassCode, class_name
-from taskproc.engine.code_parts import Links, Part, PartTable
-from taskproc.engine.code_values import Survey, cells, defaults, encoded, functions_in
-from taskproc.engine.project import Project
-from taskproc.engine.source_file import Definition, SourceFile
-from taskproc.engine.source_files import Sources, module_globals
-from taskproc.engine.static_code import TASK_DIGEST, StaticCode, absolute_name, package_of
+from taskproc.engine.reachable_code.class_code import ClassCode, class_name
+from taskproc.engine.reachable_code.parts import Links, Part, PartTable
+from taskproc.engine.reachable_code.project import Project
+from taskproc.engine.reachable_code.source_file import Definition, SourceFile
+from taskproc.engine.reachable_code.source_files import Sources, module_globals
+from taskproc.engine.reachable_code.static_code import TASK_DIGEST, StaticCode, absolute_name, package_of
+from taskproc.engine.reachable_code.values import Survey, cells, defaults, encoded, functions_in
 from taskproc.modules import canonical_name
 
 # What Python itself keeps in a module; `__name__` depends on how the module came to run.

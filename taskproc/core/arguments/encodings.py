@@ -12,9 +12,9 @@ import types
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from taskproc.core.arrays import numpy_encoding
-from taskproc.core.names import class_name, found_name
-from taskproc.core.plain_encodings import BUILTIN, STANDARD, Encoding, lost_attributes, unsupported
+from taskproc.core.arguments.arrays import numpy_encoding
+from taskproc.core.arguments.names import class_name, found_name
+from taskproc.core.arguments.plain_encodings import BUILTIN, STANDARD, Encoding, lost_attributes, unsupported
 from taskproc.core.records import JSON
 from taskproc.errors import ArgumentError
 

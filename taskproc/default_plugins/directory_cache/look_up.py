@@ -12,11 +12,11 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
-from taskproc.default_plugins._entry import RECORD, RESULT, has_data
-from taskproc.default_plugins._files import read_file
-from taskproc.default_plugins._formats import decode_record
-from taskproc.default_plugins._index import Index, make_row, signature
-from taskproc.default_plugins._names import Paths, leaf
+from taskproc.default_plugins.directory_cache.entry import RECORD, RESULT, has_data
+from taskproc.default_plugins.directory_cache.files import read_file
+from taskproc.default_plugins.directory_cache.formats import decode_record
+from taskproc.default_plugins.directory_cache.index import Index, make_row, signature
+from taskproc.default_plugins.directory_cache.names import Paths, leaf
 from taskproc.interfaces import Record, TaskKey
 
 _WORTH_LISTING = 2000

@@ -14,14 +14,12 @@ from pathlib import PosixPath, PurePosixPath
 from types import FunctionType
 from typing import Any
 
-from taskproc.core.binder import Binder, default_factories
-from taskproc.core.canonical import canonical, digest
-from taskproc.core.encodings import MAX_DEPTH, Encodable, encoding_for, has_future_methods
-from taskproc.core.plain_encodings import LARGE, Encoding
+from taskproc.core.arguments.encodings import MAX_DEPTH, Encodable, encoding_for, has_future_methods
+from taskproc.core.arguments.plain_encodings import LARGE, Encoding
 from taskproc.core.records import JSON
 from taskproc.errors import ArgumentError
 
-__all__ = ["Binder", "Encodable", "Encoder", "canonical", "default_factories", "digest", "fresh"]
+__all__ = ["Encodable", "Encoder", "fresh"]
 
 _IMMUTABLE = frozenset(
     {

@@ -27,7 +27,7 @@ class ProcessExecutor(ExecutorProvider):
 
     def open(self, max_workers: int, worker_argv: Sequence[str]) -> Executor:
         """Open a pool of at most `max_workers` processes, started as there is work for them."""
-        from taskproc.default_plugins._worker_pool import WorkerPool
+        from taskproc.default_plugins.pool_executors.worker_pool import WorkerPool
 
         return WorkerPool(max_workers, worker_argv)
 

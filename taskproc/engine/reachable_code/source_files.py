@@ -19,7 +19,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from taskproc.core.fingerprint import bytecode_form
-from taskproc.engine.source_file import Function, SourceFile, first_line
+from taskproc.engine.reachable_code.source_file import Function, SourceFile, first_line
 
 _INSTALLED_FOLDERS = ("site-packages", "dist-packages")
 

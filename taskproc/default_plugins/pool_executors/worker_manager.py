@@ -17,11 +17,11 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from taskproc.default_plugins._worker_process import WorkerProcess
+from taskproc.default_plugins.pool_executors.worker_process import WorkerProcess
 from taskproc.errors import WorkerDiedError
 
 if TYPE_CHECKING:
-    from taskproc.default_plugins._worker_crew import Crew, WorkFuture
+    from taskproc.default_plugins.pool_executors.worker_crew import Crew, WorkFuture
 
 _PATIENCE = 1.0
 """Seconds that idle workers have to end by themselves."""

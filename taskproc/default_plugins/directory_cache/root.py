@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterable
 from typing import Any
 
-from taskproc.default_plugins._files import Files, read_file
+from taskproc.default_plugins.directory_cache.files import Files, read_file
 from taskproc.errors import CacheError
 
 MARKER = "taskproc.json"

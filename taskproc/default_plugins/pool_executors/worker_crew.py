@@ -15,8 +15,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from taskproc.default_plugins._worker_manager import Manager
-from taskproc.default_plugins._worker_process import WorkerProcess
+from taskproc.default_plugins.pool_executors.worker_manager import Manager
+from taskproc.default_plugins.pool_executors.worker_process import WorkerProcess
 from taskproc.errors import ExecutorBrokenError, WorkerDiedError
 
 _STARTS = 3

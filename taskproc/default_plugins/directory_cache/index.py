@@ -16,8 +16,8 @@ import zlib
 from contextlib import suppress
 from typing import NamedTuple
 
-from taskproc.default_plugins._files import Files, read_file
-from taskproc.default_plugins._formats import decode_record
+from taskproc.default_plugins.directory_cache.files import Files, read_file
+from taskproc.default_plugins.directory_cache.formats import decode_record
 from taskproc.interfaces import Record
 
 _COMPACT_FROM = 1000

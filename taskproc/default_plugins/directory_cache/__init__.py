@@ -19,13 +19,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from taskproc.default_plugins import _entry, _root
-from taskproc.default_plugins._files import Files, read_file
-from taskproc.default_plugins._formats import decode_record, decompress, digest_of
-from taskproc.default_plugins._index import Index
-from taskproc.default_plugins._leases import Leases
-from taskproc.default_plugins._look_up import Looker
-from taskproc.default_plugins._names import Paths
+from taskproc.default_plugins.directory_cache import entry as entries
+from taskproc.default_plugins.directory_cache import root as roots
+from taskproc.default_plugins.directory_cache.files import Files, read_file
+from taskproc.default_plugins.directory_cache.formats import decode_record, decompress, digest_of
+from taskproc.default_plugins.directory_cache.index import Index
+from taskproc.default_plugins.directory_cache.leases import Leases
+from taskproc.default_plugins.directory_cache.look_up import Looker
+from taskproc.default_plugins.directory_cache.names import Paths
 from taskproc.errors import CacheError, DamagedEntryError, MissingResultError
 from taskproc.hookspecs import hookimpl
 from taskproc.interfaces import CacheBackend, DataFile, LogPaths, Record, TaskKey
@@ -100,7 +101,7 @@ class DirectoryCache(CacheBackend):
             CacheError: the path is a file, a directory with something else in it, a cache of
                 a newer taskproc, not readable, or not safe to read (see `trust`).
         """
-        _root.check(self.location, self.trust)
+        roots.check(self.location, self.trust)
         self._state.looker.wants_all()
 
     # Reading
@@ -121,10 +122,10 @@ class DirectoryCache(CacheBackend):
             DamagedEntryError: what is stored is not what the digest says, or can't be read.
         """
         entry = self._path(key)
-        path = f"{entry}/{_entry.RESULT}"
+        path = f"{entry}/{entries.RESULT}"
         try:
             if digest is None:
-                decoded = decode_record(read_file(f"{entry}/{_entry.RECORD}")[0])
+                decoded = decode_record(read_file(f"{entry}/{entries.RECORD}")[0])
                 digest = decoded[0].digest if decoded else ""
             data, _ = read_file(path)
             payload = decompress(data)
@@ -149,7 +150,7 @@ class DirectoryCache(CacheBackend):
 
         Without an old data directory all stays in place until `save` replaces it.
         """
-        if not _entry.begin(self._state.files, self._path(key)):
+        if not entries.begin(self._state.files, self._path(key)):
             self._state.new.add(key)
 
     def save(self, record: Record, payload: bytes, compress_level: int, durable: bool) -> None:
@@ -165,7 +166,7 @@ class DirectoryCache(CacheBackend):
             return self._make_entry(record.key)
 
         entry = self._path(record.key)
-        text, signature = _entry.save(
+        text, signature = entries.save(
             self._state.files, make_folder, entry, record, payload, compress_level, durable
         )
         self._state.looker.saved(record.key, text, signature)
@@ -173,7 +174,7 @@ class DirectoryCache(CacheBackend):
     def abandon(self, key: TaskKey) -> None:
         """A job failed: put back what `begin` set aside."""
         self._state.new.discard(key)
-        _entry.abandon(self._state.files, self._path(key))
+        entries.abandon(self._state.files, self._path(key))
 
     def index(self) -> None:
         """Note what was saved, and what `look_up` had to read record by record, in the index file."""
@@ -185,30 +186,30 @@ class DirectoryCache(CacheBackend):
         Raises:
             CacheError: the root is not a cache of ours; nothing is removed.
         """
-        if _root.may_delete(self.location):
+        if roots.may_delete(self.location):
             for key in keys:
                 folder = self._state.paths.task(key.name)
                 if os.path.islink(folder):
                     raise CacheError(
                         f"{folder!r} is a link, and nothing is removed behind it; remove it by hand"
                     )
-                _entry.discard(self._state.files, self._path(key))
+                entries.discard(self._state.files, self._path(key))
 
     def discard_all(self, task_name: str) -> None:
         """Forget every result of tasks of this name (see `discard`)."""
-        if not _root.may_delete(self.location):
+        if not roots.may_delete(self.location):
             return
         files, folder = self._state.files, self._state.paths.task(task_name)
         if os.path.islink(folder):
             files.unlink(folder)
         elif os.path.isdir(folder):
             for name in os.listdir(folder):
-                _entry.discard(files, f"{folder}/{name}")
+                entries.discard(files, f"{folder}/{name}")
             files.remove_directory(folder)
 
     def set_aside(self, key: TaskKey) -> None:
         """Rename the files of a damaged entry, the record first: `result.pkl.gz.damaged`."""
-        _entry.set_aside(self._state.files, self._path(key))
+        entries.set_aside(self._state.files, self._path(key))
 
     # Claims
 
@@ -229,7 +230,7 @@ class DirectoryCache(CacheBackend):
 
     def data_directory(self, key: TaskKey, create: bool) -> Path:
         """The task's data directory, made if `create`."""
-        path = f"{self._path(key)}/{_entry.DATA}"
+        path = f"{self._path(key)}/{entries.DATA}"
         if create and not os.path.isdir(path):
             self._make_entry(key)
             self._state.files.make_directory(path)
@@ -240,12 +241,12 @@ class DirectoryCache(CacheBackend):
 
         A symbolic link counts as what it says, not as what it points to.
         """
-        return _entry.list_data(self._path(key))
+        return entries.list_data(self._path(key))
 
     def log_paths(self, key: TaskKey) -> LogPaths:
         """Where the task's output goes."""
         entry = self._path(key)
-        return LogPaths(Path(f"{entry}/{_entry.STDOUT}"), Path(f"{entry}/{_entry.STDERR}"))
+        return LogPaths(Path(f"{entry}/{entries.STDOUT}"), Path(f"{entry}/{entries.STDERR}"))
 
     def keep_logs(self, key: TaskKey, stdout: Path | None, stderr: Path | None) -> None:
         """Move these files to the task's log paths; None means no output (an old log goes)."""
@@ -255,7 +256,7 @@ class DirectoryCache(CacheBackend):
         if stdout is None and stderr is None and (is_new or not os.path.isdir(entry)):
             return
         self._make_entry(key)
-        for source, name in ((stdout, _entry.STDOUT), (stderr, _entry.STDERR)):
+        for source, name in ((stdout, entries.STDOUT), (stderr, entries.STDERR)):
             if source is None:
                 self._state.files.unlink(f"{entry}/{name}")
             else:
@@ -277,7 +278,7 @@ class DirectoryCache(CacheBackend):
 
     def _make_root(self) -> None:
         if not self._state.is_made:
-            _root.make(self.location, self.trust, self._state.files)
+            roots.make(self.location, self.trust, self._state.files)
             self._state.is_made = True
 
     def _make_entry(self, key: TaskKey) -> bool:

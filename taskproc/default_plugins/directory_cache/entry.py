@@ -14,9 +14,9 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from taskproc.default_plugins._files import PART, Files
-from taskproc.default_plugins._formats import compress, encode_record
-from taskproc.default_plugins._index import signature
+from taskproc.default_plugins.directory_cache.files import PART, Files
+from taskproc.default_plugins.directory_cache.formats import compress, encode_record
+from taskproc.default_plugins.directory_cache.index import signature
 from taskproc.interfaces import DataFile, Record
 
 RESULT = "result.pkl.gz"

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Iterable
 from hashlib import blake2b
 
-from taskproc.default_plugins._files import Files
+from taskproc.default_plugins.directory_cache.files import Files
 from taskproc.interfaces import TaskKey
 
 FILES = 32

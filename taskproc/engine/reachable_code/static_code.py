@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskproc.core.fingerprint import Reference, normal_form, text_digest
-from taskproc.engine.code_parts import Part, PartTable
-from taskproc.engine.project import Project
-from taskproc.engine.source_file import SourceFile
-from taskproc.engine.source_files import Sources, find_module_file
+from taskproc.engine.reachable_code.parts import Part, PartTable
+from taskproc.engine.reachable_code.project import Project
+from taskproc.engine.reachable_code.source_file import SourceFile
+from taskproc.engine.reachable_code.source_files import Sources, find_module_file
 
 TASK_DIGEST = text_digest("a task, known by its name")
 """Stands for another Task class: its code is the business of its own record."""

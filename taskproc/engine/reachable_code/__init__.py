@@ -16,11 +16,11 @@ from typing import Any
 from taskproc.core.arguments import Encoder
 from taskproc.core.fingerprint import SCHEME, combine, name_parts
 from taskproc.core.records import JSON
-from taskproc.engine.code_parts import Part, PartTable
-from taskproc.engine.code_values import cells, defaults
-from taskproc.engine.live_code import LiveCode
-from taskproc.engine.project import Project
-from taskproc.engine.source_files import Sources, module_globals
+from taskproc.engine.reachable_code.live_code import LiveCode
+from taskproc.engine.reachable_code.parts import Part, PartTable
+from taskproc.engine.reachable_code.project import Project
+from taskproc.engine.reachable_code.source_files import Sources, module_globals
+from taskproc.engine.reachable_code.values import cells, defaults
 
 
 class CodeReader:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from taskproc.engine.source_files import Sources, module_globals
+from taskproc.engine.reachable_code.source_files import Sources, module_globals
 
 
 class Project:

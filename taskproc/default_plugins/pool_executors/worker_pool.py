@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
-from taskproc.default_plugins._worker_crew import Crew, Work, WorkFuture
+from taskproc.default_plugins.pool_executors.worker_crew import Crew, Work, WorkFuture
 from taskproc.interfaces import WorkerChannel
 
 

@@ -1,0 +1,58 @@
+"""What a task is bound to: the questions it asks, and what is kept on each task.
+
+Knows nothing of who answers: a Cache in the runner, the job in a worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from taskproc.core.arguments import Encoder
+from taskproc.core.records import JSON, Plan, RunStats, TaskKey
+
+if TYPE_CHECKING:
+    from taskproc.core.task import Task
+
+NEW, BUILDING, READY = range(3)
+
+
+class Binding(Protocol):
+    """What a task asks of the Cache, or in a job of the worker, that it belongs to."""
+
+    instances: dict[tuple[type, str], Task]
+    encoder: Encoder
+    location: str
+
+    def initialise(self, depth: int, call: Callable[[], None]) -> None:
+        """Run `call`, the body of an `__init__` that is `depth` constructions deep."""
+
+    def wait_until_built(self, state: TaskState) -> None:
+        """Wait while another thread constructs the same task."""
+
+    def load_result(self, task: Task) -> Any: ...
+    def run_graph(self, task: Task, **options: Any) -> tuple[Any, RunStats]: ...
+    def plan(self, task: Task, *, detect_source_change: bool = True, force: bool = False) -> Plan: ...
+    def clear(self, task: Task) -> None: ...
+    def clear_all(self, task_name: str) -> None: ...
+    def data_directory(self, task: Task, create: bool) -> Path: ...
+    def log_path(self, task: Task, stream: Literal["stdout", "stderr"]) -> Path: ...
+
+
+class TaskState:
+    """What taskproc keeps on a task, under the one name `_task`."""
+
+    __slots__ = ("args", "attributes", "binding", "bound", "key", "named_code", "phase")
+
+    def __init__(self, binding: Binding, key: TaskKey, args: Mapping[str, JSON], phase: int) -> None:
+        self.binding = binding
+        self.key = key
+        self.args = args
+        self.phase = phase
+        # The arguments `__init__` is yet to be run on; which of several threads takes them, runs it.
+        self.bound: list[dict[str, Any]] = []
+        # Functions and classes among the arguments: their code joins the task's fingerprint.
+        self.named_code: tuple[str, ...] = ()
+        # For a reference in a worker: gives its plain attributes, on first use.
+        self.attributes: Callable[[], Mapping[str, Any]] | None = None
