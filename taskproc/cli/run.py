@@ -30,19 +30,22 @@ The entry task itself is run every time; everything under it is cached in CACHE.
 """
 
 
-def run_task_class(cls: type[Task], args: Sequence[str] | None = None) -> None:
+def run_task_class(
+    cls: type[Task], args: Sequence[str] | None = None, defaults: DefaultArguments | None = None
+) -> None:
     """Run a Task class as a command of its own: `Main.cli()`.
 
     Args:
         cls: the entry task.
         args: the words of the command line; None: those of this process.
+        defaults: what the words leave open; None: what was populated.
 
     Raises:
         SystemExit: the run did not succeed, the words were wrong, or only help was asked for.
     """
     from taskproc.cli.arguments import signature_text
 
-    command = make_command(_ShieldedCommand, lambda: (cls, DefaultArguments.get_default()))
+    command = make_command(_ShieldedCommand, lambda: (cls, defaults or DefaultArguments.get_default()))
     command.help = (
         f"Run the task {cls.__qualname__}({signature_text(cls)}), after whatever upstream is stale."
     )

@@ -25,6 +25,8 @@ from taskproc.modules import canonical_name
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from taskproc.cli.defaults import DefaultArguments
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -240,11 +242,12 @@ class Task(Indexable, Encodable):
         scope.binding.clear_all(cls._task_name)
 
     @classmethod
-    def cli(cls, args: Sequence[str] | None = None) -> None:
+    def cli(cls, args: Sequence[str] | None = None, defaults: DefaultArguments | None = None) -> None:
         """Run this class as a command: `python -m your.module -o CACHE`.
 
         Args:
             args: the words of the command line; None: those of this process.
+            defaults: what the command line leaves open; None: what was populated.
 
         Raises:
             SystemExit: the run did not succeed, or the words were wrong.
@@ -252,7 +255,7 @@ class Task(Indexable, Encodable):
         # The one place where the core names the command, lazily: see the import contracts.
         from taskproc.cli.run import run_task_class
 
-        run_task_class(cls, args)
+        run_task_class(cls, args, defaults)
 
     @property
     def task_id(self) -> int:

@@ -66,13 +66,15 @@ def read_options(options: RunOptions, registry: Registry) -> RunSetup:
     workers: Any = options.max_workers
     if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
         raise OptionError(f"max_workers is {workers!r}; it must be an integer of 1 or more")
+    executor, provider = _executor(options.executor, registry)
     reporters = [
         registry.reporter(reporter) if isinstance(reporter, str) else reporter
         for reporter in (options.reporters or ())
     ]
     if options.show_progress and not any(getattr(one, "name", None) == "progress" for one in reporters):
-        reporters.append(registry.reporter("progress"))
-    executor, provider = _executor(options.executor, registry)
+        # Bars and what a task prints in this very process would overwrite each other.
+        in_place = provider is not None and provider.in_place
+        reporters.append(registry.reporter("progress:style=lines" if in_place else "progress"))
     return RunSetup(
         executor=executor,
         provider=provider,

@@ -220,6 +220,9 @@ def test_cli_of_a_class_returns_after_success_and_exits_otherwise(
     main = defaults_test_c.Main
     assert main.cli(["-o", "cache", "-t", "serial", "--dont-show-progress"]) is None
     assert capsys.readouterr().out == "n is 1\n"
+    given = DefaultArguments(output="cache", exec_type="serial", kwargs={"n": 4})
+    assert main.cli(["--dont-show-progress"], given) is None
+    assert capsys.readouterr().out == "n is 4\n"
     run_task_class(main, ["-o", "cache", "-t", "serial", "--dry-run"])
     assert "would run: 1 task\n" in capsys.readouterr().out
     for words, code in ((["--help"], 0), (["--oops"], 2), ([], 2), (["-o", "cache", "-a", "n=x"], 2)):
