@@ -123,7 +123,7 @@ def arrays() -> dict[str, Any]:
         "nan64": np.float64("nan"),
         "complex64": np.complex64(1), "void": pairs[0],
         "datetime64[D]": np.datetime64("2024-01-01"), "datetime64[s]": np.datetime64("2024-01-01", "s"),
-        "not a time": np.datetime64("NaT"), "timedelta64": np.timedelta64(1, "D"),
+        "not a time": np.datetime64("NaT", "D"), "timedelta64": np.timedelta64(1, "D"),
         "array": grid, "array of other shape": grid.reshape(3, 2), "flat array": grid.ravel(),
         "transposed": grid.T, "array of int64": grid.astype("<i8"), "big endian": grid.astype(">i4"),
         "0-d array": np.array(1), "empty array": np.zeros((0, 3)), "other empty array": np.zeros((3, 0)),

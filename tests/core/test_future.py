@@ -152,6 +152,38 @@ def test_a_future_dict_is_a_dict_and_gives_the_dict_of_values():
     assert FutureDict([("a", Const(1))]).get_result() == {"a": 1}
 
 
+def test_what_is_made_of_a_future_list_is_a_future_list():
+    one, two, three = Const(1), Fake("A", 2), Const(3)
+    futures = FutureList([one, two, three])
+    made = [futures[1:], futures[::-1], futures.copy(), copy.copy(futures), futures + [one], [one] + futures]
+    made += [futures + futures[:0], futures * 2, 2 * futures]
+    assert {type(item) for item in made} == {FutureList}
+    values = [item.get_result() for item in made]
+    assert values[:6] == [[2, 3], [3, 2, 1], [1, 2, 3], [1, 2, 3], [1, 2, 3, 1], [1, 1, 2, 3]]
+    assert values[6:] == [[1, 2, 3], [1, 2, 3, 1, 2, 3], [1, 2, 3, 1, 2, 3]]
+    assert futures[1] is two
+    futures += [one]
+    assert type(futures) is FutureList
+    with pytest.raises(TypeError):
+        futures + (one,)  # type: ignore[operator]
+
+
+def test_what_is_made_of_a_future_dict_is_a_future_dict():
+    one, two = Const(1), Const(2)
+    futures = FutureDict({"a": one}, b=two)
+    made = [futures.copy(), copy.copy(futures), futures | {"b": one}, {"b": one} | futures]
+    assert {type(item) for item in made} == {FutureDict}
+    assert [item.get_result() for item in made] == [
+        {"a": 1, "b": 2},
+        {"a": 1, "b": 2},
+        {"a": 1, "b": 1},
+        {"a": 1, "b": 2},
+    ]
+    assert FutureDict(a=one).get_result() == {"a": 1}
+    with pytest.raises(TypeError):
+        futures | [one]  # type: ignore[operator]
+
+
 def test_lists_and_dicts_of_futures_nest():
     nested = FutureDict({"a": FutureList([Const(1), FutureDict({2: Fake("A", 3)})])})
     assert nested.get_result() == {"a": [1, {2: 3}]}
