@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taskproc.core.definition import task_labels
-from taskproc.core.freshness import make_plan, stale_in_itself, upstream_records
-from taskproc.core.records import Failure, Job, Outcome, Plan, Record, RunReport, RunStats, TaskKey
+from taskproc.core.freshness import stale_in_itself, upstream_records
+from taskproc.core.records import Failure, Job, Outcome, Record, RunReport, RunStats, TaskKey
 from taskproc.core.schedule import Scheduler
 from taskproc.core.task import Task
 from taskproc.engine.batches import BUDGET_SECONDS
@@ -60,12 +60,9 @@ class Run:
         self._task = task
         self._options = options
         self._setup = setup
-        self._backend.open()
-        self._graph = cache.graph(task)
+        survey = cache.survey(task, options.detect_source_change, options.force)
+        self._graph, self._records, self._now, self._plan = survey
         self._nodes = self._graph.nodes
-        self._now = cache.circumstances(options.detect_source_change, options.force)
-        self._records = dict(cache.look_up(list(self._nodes)))
-        self._plan: Plan = make_plan(self._graph, self._records, self._now)
         self._classes = {key.name: type(node.task) for key, node in self._nodes.items()}
         self._labels = {name: task_labels(cls) for name, cls in self._classes.items()}
         self._lanes = {name: self._lane(labels) for name, labels in self._labels.items()}
@@ -156,7 +153,7 @@ class Run:
         if not keys:
             return False
         granted = self._backend.lease(keys)
-        stored = self._cache.look_up([key for key in keys if key in granted])
+        stored = self._backend.look_up([key for key in keys if key in granted])
         mine: list[TaskKey] = []
         found = False
         for key in keys:
@@ -280,7 +277,7 @@ class Run:
             payloads=payloads,
             order_job=lambda key: self._order_job(payloads, key),
             describe_job=self._describe_job,
-            read_records=self._cache.look_up,
+            read_records=self._backend.look_up,
             keep_logs=self._keep_logs,
         )
 
@@ -339,11 +336,8 @@ class Run:
         word = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in key.name)[-32:]
         name = f"t-{word.strip('-')}-{self._id[:6]}-{key.digest[:8]}"
         directory = Path(self._backend.scratch()) / name
-        return Job(
-            key=key,
-            task_id=task.task_id,
-            args=task._task.args,
-            labels=labels,
+        return replace(
+            base,
             label=lane,
             root=self._backend.location,
             project=self._project(task),
