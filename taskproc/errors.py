@@ -13,6 +13,10 @@ from typing import Any
 class TaskprocError(Exception):
     """Base class of all errors of taskproc."""
 
+    def __str__(self) -> str:
+        # The message alone: what stands behind it in `args` is there for pickle.
+        return str(self.args[0]) if self.args else ""
+
 
 class TaskprocWarning(UserWarning):
     """Base class of all warnings of taskproc."""
@@ -80,9 +84,6 @@ class PluginError(UsageError):
 class UnknownComponentError(PluginError, LookupError):
     """No component of that name; the message lists the known ones, with a guess."""
 
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
-
 
 class DuplicateComponentError(PluginError):
     """Two plugins offer a component of one name; the message names both."""
@@ -95,15 +96,9 @@ class ComponentOptionError(PluginError, ValueError):
 class MissingResultError(TaskprocError, LookupError):
     """A result was asked for that is not in the cache."""
 
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
-
 
 class MissingItemError(TaskprocError, KeyError, IndexError):
     """The result of a task has no item under the key asked for (`task[key]`)."""
-
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
 
 
 class DamagedEntryError(TaskprocError):
@@ -115,9 +110,6 @@ class DamagedEntryError(TaskprocError):
     def __init__(self, message: str, key: Any) -> None:
         super().__init__(message, key)
         self.key = key
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class UnpicklableResultError(TaskprocError, TypeError):
@@ -139,9 +131,6 @@ class WorkerDiedError(TaskprocError):
         self.position = position
         self.pid = pid
 
-    def __str__(self) -> str:
-        return str(self.args[0])
-
 
 class ExecutorBrokenError(TaskprocError):
     """The executor broke, and its unfinished jobs failed with it."""
@@ -159,9 +148,6 @@ class FailedTaskError(TaskprocError, RuntimeError):
         self.task_name = task_name
         self.task_key = task_key
         self.task_args = task_args
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 class UnknownLabelWarning(TaskprocWarning):

@@ -27,6 +27,7 @@ from taskproc.core.records import (
     RunStats,
     TaskKey,
     UpstreamRecord,
+    content_digest,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JSON",
+    "Announcer",
     "AnnouncingExecutor",
     "CacheBackend",
     "DataFile",
@@ -51,7 +53,7 @@ __all__ = [
     "RunStats",
     "TaskKey",
     "UpstreamRecord",
-    "WorkerChannel",
+    "content_digest",
 ]
 
 
@@ -172,7 +174,7 @@ class CacheBackend(ABC):
         """Give back descriptors and claims. The backend may be used again afterwards."""
 
 
-class WorkerChannel(Protocol):
+class Announcer(Protocol):
     """What work in a worker process may tell the runner while it is under way."""
 
     def announce(self, position: int) -> None:
@@ -186,15 +188,15 @@ class WorkerChannel(Protocol):
 class AnnouncingExecutor(Protocol):
     """What an executor may offer beyond `concurrent.futures.Executor`.
 
-    `submit_work(function, payload, on_message)` calls `function(payload, channel)` in a
-    worker, with a `WorkerChannel`. `on_message` is called with each message, on any thread,
+    `submit_work(function, payload, on_message)` calls `function(payload, announcer)` in a
+    worker, with an `Announcer`. `on_message` is called with each message, on any thread,
     before the future is done. The future may offer `kill()`, which ends the worker that runs
     it; if the worker dies the future's exception is a `WorkerDiedError` with the last position.
     """
 
     def submit_work(
         self,
-        function: Callable[[bytes, WorkerChannel], Any],
+        function: Callable[[bytes, Announcer], Any],
         payload: bytes,
         on_message: Callable[[bytes], None],
     ) -> Future[Any]: ...
@@ -215,7 +217,7 @@ class ExecutorProvider(ABC):
         `--pool SOCKET STATUS LIFELINE` (three inherited file descriptors) behind it, it serves.
         On the socket go frames: 8 bytes of length, little endian, then a body that begins with
         a letter. To the worker: `P` + pickle of the `sys.path` to take over (no answer), `C` or
-        `W` + pickle of `(function, args, kwargs)`; with `W` the function gets a `WorkerChannel`
+        `W` + pickle of `(function, args, kwargs)`; with `W` the function gets an `Announcer`
         after its arguments. Back, for each `C` or `W`: any number of `M` + message, then one of
         `R` + pickle of the result or `X` + pickle of `(exception, text of its traceback)`.
         STATUS is a file of 16 bytes, little endian and signed: the position the work announced

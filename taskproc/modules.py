@@ -23,7 +23,8 @@ from taskproc.tracebacks import own_lines
 MAIN = "__main__"
 _MARK = "__taskproc_name__"
 # Names that are taken wherever this library runs, whatever happens to be imported just now.
-_TAKEN = sys.stdlib_module_names | {"taskproc", "cloudpickle", "pluggy", "click", "rich"}
+TAKEN_NAMES = sys.stdlib_module_names | {"taskproc", "cloudpickle", "pluggy", "click", "rich"}
+_INSTALLED_FOLDERS = frozenset({"site-packages", "dist-packages"})
 
 
 def canonical_name(module_name: str) -> str:
@@ -194,7 +195,7 @@ def _name_of_file(file: str) -> str:
     """The canonical name of a file: its import name, or with digits if another file owns that."""
     _, name = _root_and_name(file)
     top = name.partition(".")[0]
-    if top not in _TAKEN and top != MAIN:
+    if top not in TAKEN_NAMES and top != MAIN:
         owner = sys.modules.get(name)
         if owner is None or _same_file(owner, file):
             return name
@@ -226,9 +227,10 @@ def _same_file(module: ModuleType, file: str) -> bool:
 
 def is_installed(file: str) -> bool:
     """Whether a file belongs to the standard library or to an installed distribution."""
-    paths = sysconfig.get_paths()
-    folders = [paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return any(file.startswith(folder + os.sep) for folder in folders) or "site-packages" in file
+    if not _INSTALLED_FOLDERS.isdisjoint(file.split(os.sep)):
+        return True
+    folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return any(file.startswith(folder + os.sep) for folder in folders)
 
 
 def _alias(module: ModuleType, name: str, root: str) -> None:

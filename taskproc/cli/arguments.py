@@ -5,7 +5,6 @@ Does not construct the task: whether the arguments fit is for the task to say.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import types
 import typing
@@ -14,6 +13,7 @@ from inspect import Parameter
 from typing import Any
 
 from taskproc.cli.conversion import Misfit, describe, from_text
+from taskproc.components import did_you_mean
 from taskproc.errors import ArgumentError
 
 
@@ -51,8 +51,7 @@ def _convert(cls: type, name: str, text: str, parameters: Mapping[str, Parameter
     if parameter is None:
         parameter = next((p for p in parameters.values() if p.kind is p.VAR_KEYWORD), None)
     if parameter is None:
-        guess = difflib.get_close_matches(name, [item.name for item in keywords], 1)
-        hint = f"; did you mean {guess[0]!r}?" if guess else ""
+        hint = did_you_mean(name, [item.name for item in keywords])
         has = f"it takes ({signature_text(cls)})" if parameters else "it takes no arguments"
         raise ArgumentError(f"-a {name}={text}: {cls.__qualname__} has no parameter {name!r}; {has}{hint}")
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -17,10 +16,9 @@ from typing import Any
 from taskproc.cli.defaults import DefaultArguments
 from taskproc.core.task import Task
 from taskproc.errors import TaskFileError
-from taskproc.modules import load_file
+from taskproc.modules import TAKEN_NAMES, load_file
 
 DEFAULT_TASK = "Main"
-_OURS = frozenset({"taskproc", "cloudpickle", "pluggy", "click", "rich"})
 _SHOW_OFFS = frozenset({"this", "antigravity", "__main__"})
 _DEFAULTS = "__taskproc_defaults__"
 
@@ -86,7 +84,7 @@ def _own_the_name(stem: str) -> None:
 
     Whoever imports that library later, ourselves included, then gets it and not the task file.
     """
-    if stem in (sys.stdlib_module_names | _OURS) - _SHOW_OFFS:
+    if stem in TAKEN_NAMES - _SHOW_OFFS:
         try:
             importlib.import_module(stem)
         except ImportError:  # of another platform: nobody here imports it

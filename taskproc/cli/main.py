@@ -6,7 +6,6 @@ so that `taskproc --help` costs next to nothing.
 
 from __future__ import annotations
 
-import difflib
 import os
 from importlib import import_module
 from typing import Any
@@ -59,8 +58,9 @@ class TaskprocGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         command = self.get_command(ctx, args[0])
         if command is None:
-            guess = difflib.get_close_matches(args[0], COMMANDS, 1)
-            hint = f"; did you mean {guess[0]!r}?" if guess else ""
+            from taskproc.components import did_you_mean
+
+            hint = did_you_mean(args[0], COMMANDS)
             ctx.fail(
                 f"{args[0]!r} is neither a command nor a task file; commands: {', '.join(COMMANDS)}{hint}"
             )

@@ -6,7 +6,17 @@ Knows nothing of how a task's result is computed or stored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, overload, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    Protocol,
+    SupportsIndex,
+    TypeVar,
+    overload,
+    runtime_checkable,
+)
 
 from taskproc.core.arguments import Encodable, Encoder
 from taskproc.core.arguments.canonical import canonical
@@ -28,7 +38,8 @@ D = TypeVar("D")
 E = TypeVar("E")
 F = TypeVar("F")
 
-_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, range, type})
+PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, range, type})
+"""Classes whose objects hold no Future."""
 
 
 @runtime_checkable
@@ -178,7 +189,7 @@ class Const(Indexable, Encodable, Generic[T_co]):
 
 
 class FutureList(list[Future[T]], Encodable):
-    """A list of Futures that is a Future of the list of their values.
+    """A list of Futures that is a Future of the list of their values; so are its slices and sums.
 
     Raises:
         ArgumentError: a member is not a Future (also when it is used, if one was added later).
@@ -201,19 +212,51 @@ class FutureList(list[Future[T]], Encodable):
         _checked(enumerate(self), self)
         return {"__future_list__": encoder.encode(list(self))}
 
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> Future[T]: ...
+    @overload
+    def __getitem__(self, key: slice) -> FutureList[T]: ...
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        return FutureList(found) if isinstance(key, slice) else found
+
+    def __add__(self, other: list[Future[A]]) -> FutureList[T | A]:  # type: ignore[override]
+        return FutureList([*self, *other]) if isinstance(other, list) else NotImplemented
+
+    def __radd__(self, other: list[Future[A]]) -> FutureList[A | T]:  # type: ignore[misc]
+        return FutureList([*other, *self]) if isinstance(other, list) else NotImplemented
+
+    def __mul__(self, times: SupportsIndex) -> FutureList[T]:
+        return FutureList(super().__mul__(times))
+
+    def __rmul__(self, times: SupportsIndex) -> FutureList[T]:
+        return FutureList(super().__rmul__(times))
+
+    def copy(self) -> FutureList[T]:
+        return FutureList(self)
+
     def __repr__(self) -> str:
         return f"FutureList({super().__repr__()})"
 
 
 class FutureDict(dict[K, Future[T]], Encodable):
-    """A dict of Futures that is a Future of the dict of their values.
+    """A dict of Futures that is a Future of the dict of their values; so are its copies and unions.
 
     Raises:
         ArgumentError: a value is not a Future (also when it is used, if one was added later).
     """
 
-    def __init__(self, items: Mapping[K, Future[T]] | Iterable[tuple[K, Future[T]]] = ()) -> None:
-        super().__init__(items)
+    @overload
+    def __init__(self, items: Mapping[K, Future[T]] | Iterable[tuple[K, Future[T]]] = (), /) -> None: ...
+    @overload
+    def __init__(
+        self: FutureDict[str, T],  # pyright: ignore[reportInvalidTypeVarUse]
+        items: Mapping[str, Future[T]] | Iterable[tuple[str, Future[T]]] = (),
+        /,
+        **named: Future[T],
+    ) -> None: ...
+    def __init__(self, items: Any = (), /, **named: Any) -> None:
+        super().__init__(items, **named)
         _checked(self.items(), self)
 
     def get_result(self) -> dict[K, T]:
@@ -229,6 +272,15 @@ class FutureDict(dict[K, Future[T]], Encodable):
         _checked(self.items(), self)
         return {"__future_dict__": encoder.encode(dict(self))}
 
+    def __or__(self, other: dict[A, Future[B]]) -> FutureDict[K | A, T | B]:  # type: ignore[override]
+        return FutureDict(dict(self) | other) if isinstance(other, dict) else NotImplemented
+
+    def __ror__(self, other: dict[A, Future[B]]) -> FutureDict[A | K, B | T]:  # type: ignore[override, misc]
+        return FutureDict(other | dict(self)) if isinstance(other, dict) else NotImplemented
+
+    def copy(self) -> FutureDict[K, T]:
+        return FutureDict(self)
+
     def __repr__(self) -> str:
         return f"FutureDict({super().__repr__()})"
 
@@ -236,7 +288,7 @@ class FutureDict(dict[K, Future[T]], Encodable):
 def is_future(value: Any) -> bool:
     """Whether a value is a Future: of ours, or of any class with the three methods."""
     kind = type(value)
-    return kind not in _PLAIN and (issubclass(kind, Encodable) or has_future_methods(kind))
+    return kind not in PLAIN and (issubclass(kind, Encodable) or has_future_methods(kind))
 
 
 def described(future: Any) -> str:
@@ -259,7 +311,7 @@ def futures_in(value: Any, path: str) -> Iterator[tuple[str, Future[Any]]]:
         value: anything.
         path: what the value is called; paths of its parts are like `path[3]` and `path['a']`.
     """
-    if type(value) in _PLAIN:
+    if type(value) in PLAIN:
         return
     stack = [(path, value)]
     seen: set[int] = set()
@@ -283,14 +335,14 @@ def _parts(path: str, value: Any) -> list[tuple[str, Any]] | None:
     elif isinstance(value, Encodable):
         return None
     if isinstance(value, list | tuple):
-        return [(f"{path}[{n}]", item) for n, item in enumerate(value) if type(item) not in _PLAIN]
+        return [(f"{path}[{n}]", item) for n, item in enumerate(value) if type(item) not in PLAIN]
     if isinstance(value, dict):
-        keys = [(f"{path}.keys()", key) for key in value if type(key) not in _PLAIN]
+        keys = [(f"{path}.keys()", key) for key in value if type(key) not in PLAIN]
         items = value.items()
-        return keys + [(f"{path}[{_text(key)}]", item) for key, item in items if type(item) not in _PLAIN]
+        return keys + [(f"{path}[{_text(key)}]", item) for key, item in items if type(item) not in PLAIN]
     if isinstance(value, set | frozenset):
         # A set has no order that another process would agree to.
-        members = [item for item in value if type(item) not in _PLAIN]
+        members = [item for item in value if type(item) not in PLAIN]
         return [(f"{path}{{...}}", item) for item in sorted(members, key=_text)]
     if isinstance(value, type) or has_future_methods(type(value)):
         return None
@@ -302,7 +354,7 @@ def _parts(path: str, value: Any) -> list[tuple[str, Any]] | None:
 
 def _text(key: Any) -> str:
     """A key as text that is the same in every process."""
-    if type(key) in _PLAIN:
+    if type(key) in PLAIN:
         return repr(key)
     try:
         return canonical(Encoder().encode(key)).decode()

@@ -11,12 +11,10 @@ from typing import Any, NamedTuple
 
 from taskproc.core.arguments import Encoder
 from taskproc.core.arguments.canonical import digest
-from taskproc.core.future import futures_in
+from taskproc.core.future import PLAIN, futures_in
 from taskproc.core.records import JSON, TaskKey
 from taskproc.core.task import Task, plain_attributes
 from taskproc.errors import AmbiguousTaskError, ArgumentError, CycleError, ForeignCacheError
-
-_PLAIN = frozenset({int, str, float, bool, bytes, type(None), complex})
 
 
 class Upstream(NamedTuple):
@@ -88,7 +86,7 @@ def _visit(
     tasks: list[Task] = []
     public: dict[str, JSON] = {}
     for name, value in plain_attributes(task).items():
-        if type(value) not in _PLAIN:
+        if type(value) not in PLAIN:
             for path, upstream in _upstreams_in(value, name):
                 if upstream._task.binding.location != root._task.binding.location:
                     raise ForeignCacheError(

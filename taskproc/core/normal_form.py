@@ -9,10 +9,10 @@ files or modules, and walks with a stack of its own, so that depth costs no recu
 from __future__ import annotations
 
 import ast
-import hashlib
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
+from taskproc.core.records import content_digest
 from taskproc.core.scopes import Reference, Scope, ScopeKind, resolve
 
 
@@ -36,8 +36,8 @@ def normal_form(nodes: Sequence[ast.AST], unread: Collection[str] = ()) -> Norma
 
 
 def text_digest(text: str) -> str:
-    """32 hex digits of blake2b over a text."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    """The digest of a text."""
+    return content_digest(text.encode("utf-8", "surrogatepass"))
 
 
 def constant_text(value: Any) -> str:

@@ -5,6 +5,7 @@ Knows nothing of how they are stored or shown.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,11 @@ from typing import Any, Literal, NamedTuple, TypedDict
 
 JSON = Any
 """A JSON value: None, bool, int, float, str, list of JSON, dict of str to JSON."""
+
+
+def content_digest(data: bytes | memoryview) -> str:
+    """The digest by which contents are told apart, in records too: 32 hex digits of blake2b."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 class TaskKey(NamedTuple):
@@ -50,7 +56,7 @@ class Record:
         code: fingerprint of the code that computed it; `code_scheme` numbers how it was made.
         attributes: digest of the plain attributes that `__init__` left.
         upstreams: the direct upstreams and the versions that were read.
-        digest: digest (hex) of the uncompressed pickle of the result.
+        digest: `content_digest` of the uncompressed pickle of the result.
         version: digest of the result's whole content: `digest`, and the data files if any.
         data: the files of the data directory.
         root: the cache's root if the result names a path below it, else None.

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar, cast
 
 from taskproc.core.arguments import Encodable, Encoder, fresh
-from taskproc.core.arguments.canonical import canonical, text_digest
+from taskproc.core.arguments.canonical import canonical
 from taskproc.core.arguments.names import named_code
 from taskproc.core.binding import BUILDING, NEW, READY, Binding, TaskState
 from taskproc.core.definition import TaskClass, check_definition
 from taskproc.core.future import Indexable
-from taskproc.core.records import JSON, Plan, RunStats, TaskKey
+from taskproc.core.records import JSON, Plan, RunStats, TaskKey, content_digest
 from taskproc.errors import CycleError, NoCacheError, TaskDefinitionError
 from taskproc.modules import canonical_name
 
@@ -113,7 +113,7 @@ class Task(Indexable, Encodable):
         encode = binding.encoder.encode
         encoded = {name: encode(value, f"{cls._task_name}({name}=...)") for name, value in bound.items()}
         text = canonical(encoded)
-        key = text_digest(text)
+        key = content_digest(text)
         while True:
             task = binding.instances.get((cls, key))
             if task is None:
@@ -221,7 +221,7 @@ class Task(Indexable, Encodable):
         return {"__task__": self._task.key.name, "__key__": self._task.key.digest}
 
     def encode_with(self, encoder: Encoder) -> JSON:
-        return {"__task__": self._task.key.name, "__key__": self._task.key.digest}
+        return self.to_json()
 
     def clear_task(self) -> None:
         """Forget the stored result; a data directory stays at its path, empty."""

@@ -1,7 +1,7 @@
 """Keep what a task prints in a process of its own: by descriptor, child processes included.
 
 Knows nothing of tasks or caches: it is given a folder and a name, and hands files over.
-Where tasks share a process, `thread_capture` (offered here too) tells them apart.
+Where tasks share a process, `thread_capture` tells them apart.
 """
 
 from __future__ import annotations
@@ -13,10 +13,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO, cast
-
-from taskproc.engine.thread_capture import thread_capture
-
-__all__ = ["DescriptorCapture", "thread_capture"]
 
 _ENCODING = "utf-8"
 _ERRORS = "backslashreplace"

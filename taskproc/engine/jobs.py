@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 from taskproc.core.graph import Node
 from taskproc.core.records import JSON, DataFile, Outcome, Record, TaskKey, UpstreamRecord
 from taskproc.core.task import Task, open_scope, plain_attributes
-from taskproc.engine.pickling import PROTOCOL, dumps, name_unpicklable
+from taskproc.engine.pickling import PLAIN, PROTOCOL, dumps, name_unpicklable
 from taskproc.errors import ArgumentError
 from taskproc.interfaces import CacheBackend
 
-_PLAIN = frozenset({int, str, float, bool, bytes, type(None), complex})
 _KEPT_ATTRIBUTES = 4096
 SMALL_RESULT = 512
 """Bytes of a pickled result up to which it comes back with the outcome, for the jobs below it."""
@@ -155,7 +154,7 @@ class Payloads:
         known = self._kept.get(key)
         if known is None:
             values = plain_attributes(task)
-            if all(type(value) in _PLAIN for value in values.values()):
+            if all(type(value) in PLAIN for value in values.values()):
                 known = pickle.dumps(values, PROTOCOL)
             else:
                 known = self._pickled(values)

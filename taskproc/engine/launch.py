@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from taskproc.core.records import Failure, Job, Outcome, TaskKey
@@ -39,7 +39,7 @@ class Client:
     process: subprocess.Popen[bytes]
     started: float
     ended: float | None = None
-    done: bool = field(default=False)
+    done: bool = False
 
 
 class Launches:

@@ -17,6 +17,8 @@ import signal
 import sys
 from collections.abc import Callable
 
+from taskproc.engine.forks import call_as_parent
+
 _HEADER = 8
 _SMALL = 1 << 16
 _STATUS_SIZE = 16
@@ -46,7 +48,7 @@ def serve(socket_fd: int, status_fd: int, lifeline_fd: int) -> None:
         _answer(connection, status, frame)
 
 
-class Channel:
+class _Announcer:
     """What a work may tell the runner; closed when the work's function has returned."""
 
     __slots__ = ("_connection", "announce")
@@ -58,7 +60,7 @@ class Channel:
     def send(self, message: bytes) -> None:
         """Hand a message to the runner. Raises RuntimeError after the end of the work."""
         if self._connection is None:
-            raise RuntimeError("this work is over: its channel takes no more messages")
+            raise RuntimeError("this work is over: nobody takes its messages any more")
         self._connection.write(b"M", message)
 
     def close(self) -> None:
@@ -66,24 +68,19 @@ class Channel:
 
 
 def _answer(connection: _Connection, status: _Status, frame: memoryview) -> None:
-    pid = os.getpid()
-    channel = Channel(connection, status.announce)
+    announcer = _Announcer(connection, status.announce)
     try:
         with frame, frame[:1] as kind, frame[1:] as body:  # its memory is free before the work begins
             announces = bytes(kind) == b"W"
             function, args, kwargs = pickle.loads(body)
         if announces:
-            args = (*args, channel)
-        result = function(*args, **kwargs)
-        if os.getpid() != pid:
-            _leave_fork(None)
+            args = (*args, announcer)
+        result = call_as_parent(lambda: function(*args, **kwargs))
         answer = b"R", _dump(result)
         del result
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer
-        if os.getpid() != pid:
-            _leave_fork(error)
         answer = b"X", _dump_error(error)
-    channel.close()
+    announcer.close()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # the work may have closed or replaced it
             stream.flush()
@@ -91,22 +88,6 @@ def _answer(connection: _Connection, status: _Status, frame: memoryview) -> None
         connection.write(*answer)
     except OSError as error:  # a work that closes every descriptor, or no runner any more
         sys.exit(f"taskproc: this worker lost its connection to the runner ({error.strerror or error})")
-
-
-def _leave_fork(error: BaseException | None) -> None:
-    """End a forked child of the work that came back from its function: it has no runner."""
-    code = 0
-    if isinstance(error, SystemExit):
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    elif error is not None:
-        import traceback
-
-        code = 1
-        traceback.print_exception(error)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    os._exit(code & 0xFF)
 
 
 def _dump(value: object) -> bytes:

@@ -18,7 +18,6 @@ class Statistics:
     def __init__(self, plan: Plan) -> None:
         self._begun = time.monotonic()
         self._cached = Counter(plan.cached_counts)
-        self._planned = plan.run
         self._executed: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self._waiting: defaultdict[str, float] = defaultdict(float)

@@ -1,18 +1,12 @@
-"""Digests that stand for content. Knows nothing of where the content is kept."""
+"""What a record says of a result's content and of the running Python."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Sequence
 
-from taskproc.core.records import DataFile
-
-
-def content_digest(payload: bytes) -> str:
-    """Digest (32 hex digits) of the uncompressed pickle of a result."""
-    return hashlib.blake2b(payload, digest_size=16).hexdigest()
+from taskproc.core.records import DataFile, content_digest
 
 
 def content_version(digest: str, data: Sequence[DataFile]) -> str:
@@ -20,7 +14,7 @@ def content_version(digest: str, data: Sequence[DataFile]) -> str:
     if not data:
         return digest
     text = json.dumps([digest, *[list(file) for file in data]])
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return content_digest(text.encode())
 
 
 def python_minor() -> str:

@@ -15,17 +15,17 @@ import pickle
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import taskproc
 from taskproc.core.arguments import Encoder
-from taskproc.core.records import Outcome, Record, TaskKey
+from taskproc.core.records import Outcome, Record, TaskKey, content_digest
 from taskproc.core.task import Task, enter_scope, leave_scope, make_reference
-from taskproc.engine.capture import DescriptorCapture, thread_capture
+from taskproc.engine.capture import DescriptorCapture
 from taskproc.engine.failure import describe
+from taskproc.engine.forks import call_as_parent
 from taskproc.engine.jobs import (
     SMALL_RESULT,
     Answer,
@@ -37,9 +37,10 @@ from taskproc.engine.jobs import (
     upstream_records,
 )
 from taskproc.engine.pickling import Pickled, dumps, name_unpicklable
-from taskproc.engine.versions import content_digest, content_version, python_minor
+from taskproc.engine.thread_capture import thread_capture
+from taskproc.engine.versions import content_version, python_minor
 from taskproc.errors import DamagedEntryError, MissingResultError, NoCacheError, UnpicklableResultError
-from taskproc.interfaces import WorkerChannel
+from taskproc.interfaces import Announcer
 from taskproc.modules import load_file_as
 
 _DURABLE_SECONDS = 0.1
@@ -193,17 +194,17 @@ class JobBinding(FindsTasks):
     run_graph = plan = clear = clear_all = _refuse
 
 
-def run_batch(payload: bytes, channel: WorkerChannel | None = None) -> bytes:
+def run_batch(payload: bytes, announcer: Announcer | None = None) -> bytes:
     """Do jobs one after the other; returns the answers that were not sent before, packed.
 
     Jobs left when the batch has used up its time are returned undone.
     """
     batch = read_batch(payload)
-    return pack_answers(_run_jobs(open_order(batch.order), batch.jobs, channel))
+    return pack_answers(_run_jobs(open_order(batch.order), batch.jobs, announcer))
 
 
 def _run_jobs(
-    settings: Settings, jobs: Sequence[JobOrder], channel: WorkerChannel | None = None
+    settings: Settings, jobs: Sequence[JobOrder], announcer: Announcer | None = None
 ) -> list[Answer]:
     answers: list[Answer] = []
     begun = flushed = time.monotonic()
@@ -211,15 +212,15 @@ def _run_jobs(
         if position and time.monotonic() - begun > settings.order.budget:
             answers.extend(Answer(Outcome(left.key, "returned")) for left in jobs[position:])
             break
-        if channel is not None:
-            channel.announce(position)
+        if announcer is not None:
+            announcer.announce(position)
         answers.append(run_job(settings, job))
         now = time.monotonic()
-        if channel is not None and now - flushed > _FLUSH_SECONDS and position + 1 < len(jobs):
-            channel.send(pack_answers(answers))
+        if announcer is not None and now - flushed > _FLUSH_SECONDS and position + 1 < len(jobs):
+            announcer.send(pack_answers(answers))
             answers, flushed = [], now
     settings.backend.index()
-    if channel is None and settings.own_process:
+    if announcer is None and settings.own_process:
         settings.end_capture()
     return answers
 
@@ -227,11 +228,11 @@ def _run_jobs(
 def run_job(settings: Settings, job: JobOrder) -> Answer:
     """Do one job: compute, save, and say how it ended."""
     binding = JobBinding(settings, job)
-    clock, pid = time.monotonic(), os.getpid()
+    clock = time.monotonic()
     enter_scope(binding)
     try:
         with _kept_output(settings, job.key):
-            record, payload = _compute_and_save(binding, job, pid)
+            record, payload = _compute_and_save(binding, job)
         outcome = Outcome(job.key, "finished", time.monotonic() - clock, record=record)
         answer = Answer(outcome, payload if len(payload) <= SMALL_RESULT else None)
     except BaseException as error:
@@ -248,24 +249,12 @@ def run_job(settings: Settings, job: JobOrder) -> Answer:
     return answer
 
 
-def _leave_fork(error: BaseException | None = None) -> NoReturn:
-    """End a child that a task forked and that came back into our code: the job is its parent's."""
-    if error is not None and not isinstance(error, SystemExit):
-        traceback.print_exception(error)
-    code = error.code if isinstance(error, SystemExit) else error is not None
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 1)
-
-
-def _compute_and_save(binding: JobBinding, job: JobOrder, pid: int) -> tuple[Record, bytes]:
+def _compute_and_save(binding: JobBinding, job: JobOrder) -> tuple[Record, bytes]:
     backend = binding.settings.backend
     started, clock = time.time(), time.monotonic()
     backend.begin(job.key)
     task = binding.main_task()
-    result = task.run_task()
-    if os.getpid() != pid:
-        _leave_fork()
+    result = call_as_parent(task.run_task)
     if binding.unsound:  # the task went on without an upstream's result: it must not count
         raise MissingResultError(f"an upstream of {job.key.name} could not be read")
     pickled = _pickle_result(result, backend.location)

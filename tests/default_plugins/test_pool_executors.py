@@ -191,29 +191,29 @@ def test_a_forked_child_that_returns_from_the_work_does_not_answer_in_its_place(
 # Announcing, messages, killing.
 
 
-def announce_and_die(payload, channel):
+def announce_and_die(payload, announcer):
     for position in range(int(payload)):
-        channel.announce(position)
-    channel.send(b"last words")
+        announcer.announce(position)
+    announcer.send(b"last words")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def echo(payload, channel):
+def echo(payload, announcer):
     for word in payload.split():
-        channel.send(word)
+        announcer.send(word)
     return payload.upper()
 
 
-def keep_the_channel(payload, channel):
-    sys.kept_channel = channel
+def keep_the_announcer(payload, announcer):
+    sys.kept_announcer = announcer
 
 
-def use_the_kept_channel(payload, channel):
-    sys.kept_channel.send(b"late")
+def use_the_kept_announcer(payload, announcer):
+    sys.kept_announcer.send(b"late")
 
 
-def fail_after_a_message(payload, channel):
-    channel.send(b"so far")
+def fail_after_a_message(payload, announcer):
+    announcer.send(b"so far")
     raise LookupError("here it ends")
 
 
@@ -230,7 +230,7 @@ def test_the_last_announced_position_is_told_of_a_death_and_messages_come_before
 
 def test_a_position_is_forgotten_when_the_next_work_begins():
     with ProcessExecutor().open(1, WORKER) as pool:
-        pool.submit_work(lambda payload, channel: channel.announce(5), b"", print).result()
+        pool.submit_work(lambda payload, announcer: announcer.announce(5), b"", print).result()
         error = pool.submit(os._exit, 1).exception(timeout=30)
     assert error.position is None
 
@@ -253,11 +253,11 @@ def test_messages_before_an_exception_arrive_too(pool):
     assert heard == [b"so far"]
 
 
-def test_a_channel_is_closed_after_its_work():
+def test_an_announcer_is_closed_after_its_work():
     with ProcessExecutor().open(1, WORKER) as pool:
-        pool.submit_work(keep_the_channel, b"", print).result(timeout=30)
+        pool.submit_work(keep_the_announcer, b"", print).result(timeout=30)
         with pytest.raises(RuntimeError, match="over"):
-            pool.submit_work(use_the_kept_channel, b"", print).result(timeout=30)
+            pool.submit_work(use_the_kept_announcer, b"", print).result(timeout=30)
 
 
 def test_a_listener_that_raises_stops_neither_the_work_nor_the_others(pool, caplog):

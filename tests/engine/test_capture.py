@@ -17,8 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from taskproc.engine.capture import thread_capture
-from taskproc.engine.thread_capture import RoutedStream
+from taskproc.engine.thread_capture import RoutedStream, thread_capture
 
 ROOT = Path(__file__).parents[2]
 

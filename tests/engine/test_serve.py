@@ -81,10 +81,10 @@ def peer():
         yield Peer(stack)
 
 
-def announce(payload, channel):
+def announce(payload, announcer):
     for number in range(3):
-        channel.announce(number)
-        channel.send(payload)
+        announcer.announce(number)
+        announcer.send(payload)
     return "announced"
 
 

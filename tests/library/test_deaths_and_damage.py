@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -131,6 +132,37 @@ def test_whatever_ends_a_job_fails_that_job_alone(cache: Cache, how: str, told: 
     assert plan.run_counts == {Job.task_name: 1, Jobs.task_name: 1}
 
 
+class Forks(Task):
+    """Forks a child that comes back from `run_task` in its own way."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def run_task(self) -> tuple[str, int]:
+        child = os.fork()
+        if child:
+            return "the parent", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if self.how == "raises":
+            raise ZeroDivisionError("in the child")
+        if self.how == "exits":
+            sys.exit()
+        return "the child", 0
+
+
+@pytest.mark.parametrize("executor", ["process", "thread", "serial"])
+@pytest.mark.parametrize(("how", "code"), [("returns", 0), ("raises", 1), ("exits", 0)])
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_that_comes_back_ends_and_leaves_the_job_to_its_parent(
+    cache: Cache, executor: str, how: str, code: int
+) -> None:
+    task = Forks(how)
+    answer, stats = task.run_graph(executor=executor)
+    assert (answer, stats["stats"]) == (("the parent", code), {task.task_name: 1})
+    if executor != "serial":
+        told = task.task_stderr.read_text() if task.task_stderr.exists() else ""
+        assert ("in the child" in told) == (how == "raises")
+
+
 def test_a_death_with_on_error_stop_is_one_error_that_names_the_signal(cache: Cache) -> None:
     with pytest.raises(FailedTaskError, match=r"Job failed: .*SIGKILL"):
         Jobs("kill").run_graph(max_workers=2)
@@ -190,9 +222,9 @@ def test_a_truncated_or_emptied_entry_is_computed_again(cache: Cache) -> None:
     one.write_bytes(one.read_bytes()[:-5])
     two.write_bytes(b"")
     three.unlink()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DamagedEntryWarning)
+    with pytest.warns(DamagedEntryWarning) as told:
         again, stats = Joined(4).run_graph(executor="serial")
+    assert len(told) == 2  # one each; what was removed by hand is not damaged
     assert again == answer
     assert stats["stats"] == {Leaf.task_name: 3, Joined.task_name: 1}
 

@@ -5,7 +5,7 @@
 """
 
 from taskproc.core.arguments.binder import Binder, default_factories
-from taskproc.core.arguments.canonical import canonical, digest, text_digest
+from taskproc.core.arguments.canonical import canonical, digest
 from taskproc.core.arguments.encoder import Encodable, Encoder, fresh
 
 __all__ = [
@@ -16,5 +16,4 @@ __all__ = [
     "default_factories",
     "digest",
     "fresh",
-    "text_digest",
 ]

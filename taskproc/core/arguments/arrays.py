@@ -5,13 +5,12 @@ Never imports numpy: whoever holds an array has imported it.
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from taskproc.core.arguments.names import class_name
-from taskproc.core.records import JSON
+from taskproc.core.records import JSON, content_digest
 
 if TYPE_CHECKING:
     from taskproc.core.arguments import Encoder
@@ -69,7 +68,7 @@ def _content(encoder: Encoder, array: Any) -> dict[str, JSON]:
         # Extended precision has unused bytes in every item.
         return {"items": [str(item) for item in flat]}
     data = memoryview(flat.view("u1")) if flat.nbytes else b""
-    return {"digest": hashlib.blake2b(data, digest_size=16).hexdigest()}
+    return {"digest": content_digest(data)}
 
 
 def _dtype_json(encoder: Encoder, dtype: Any) -> JSON:

@@ -5,10 +5,9 @@ Knows nothing of where the value came from.
 
 from __future__ import annotations
 
-import hashlib
 import json
 
-from taskproc.core.records import JSON
+from taskproc.core.records import JSON, content_digest
 
 _encoder = json.JSONEncoder(sort_keys=True, allow_nan=False, check_circular=False, separators=(",", ":"))
 
@@ -23,10 +22,5 @@ def canonical(value: JSON) -> bytes:
 
 
 def digest(value: JSON) -> str:
-    """The digest of a JSON value: 32 hex digits of blake2b over its canonical text."""
-    return text_digest(canonical(value))
-
-
-def text_digest(text: bytes) -> str:
-    """The digest of a canonical text."""
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
+    """The digest of a JSON value: that of its canonical text."""
+    return content_digest(canonical(value))

@@ -22,14 +22,14 @@ from typing import Any, ClassVar
 from taskproc.default_plugins.directory_cache import entry as entries
 from taskproc.default_plugins.directory_cache import root as roots
 from taskproc.default_plugins.directory_cache.files import Files, read_file
-from taskproc.default_plugins.directory_cache.formats import decode_record, decompress, digest_of
+from taskproc.default_plugins.directory_cache.formats import decode_record, decompress
 from taskproc.default_plugins.directory_cache.index import Index
 from taskproc.default_plugins.directory_cache.leases import Leases
 from taskproc.default_plugins.directory_cache.look_up import Looker
 from taskproc.default_plugins.directory_cache.names import Paths
 from taskproc.errors import CacheError, DamagedEntryError, MissingResultError
 from taskproc.hookspecs import hookimpl
-from taskproc.interfaces import CacheBackend, DataFile, LogPaths, Record, TaskKey
+from taskproc.interfaces import CacheBackend, DataFile, LogPaths, Record, TaskKey, content_digest
 
 
 class _State:
@@ -139,7 +139,7 @@ class DirectoryCache(CacheBackend):
             if error.errno != errno.EIO:
                 raise
             raise _damaged(key, path, "the disk can't read it") from error
-        if digest_of(payload) != digest:
+        if content_digest(payload) != digest:
             raise _damaged(key, path, "its digest is not the one in its record")
         return payload
 

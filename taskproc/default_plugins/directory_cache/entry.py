@@ -17,7 +17,7 @@ from contextlib import suppress
 from taskproc.default_plugins.directory_cache.files import PART, Files
 from taskproc.default_plugins.directory_cache.formats import compress, encode_record
 from taskproc.default_plugins.directory_cache.index import signature
-from taskproc.interfaces import DataFile, Record
+from taskproc.interfaces import DataFile, Record, content_digest
 
 RESULT = "result.pkl.gz"
 RECORD = "record.json"
@@ -222,7 +222,7 @@ def _describe(file_path: str, path: str) -> DataFile | None:
     status = os.lstat(file_path)
     if stat.S_ISLNK(status.st_mode):
         target = b"link:" + os.fsencode(os.readlink(file_path))
-        return DataFile(path, status.st_size, hashlib.blake2b(target, digest_size=16).hexdigest())
+        return DataFile(path, status.st_size, content_digest(target))
     if not stat.S_ISREG(status.st_mode):
         return None
     with open(file_path, "rb") as file:

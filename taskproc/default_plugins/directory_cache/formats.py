@@ -5,7 +5,6 @@ Decides what is a whole record and what compresses. Knows nothing of where files
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zlib
 from collections.abc import Iterator
@@ -25,11 +24,6 @@ _PROBE_FROM = 1 << 18
 _PROBE_SLICE = 1 << 14
 _PROBE_SLICES = 4
 _WORTH_IT = 0.9
-
-
-def digest_of(data: bytes) -> str:
-    """The digest (32 hex digits) by which contents are told apart."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def compress(payload: bytes, level: int) -> Iterator[bytes]:

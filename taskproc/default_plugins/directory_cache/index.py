@@ -69,7 +69,7 @@ class Index:
         self._files = files
         self._guard = threading.Lock()
         self._rows: dict[str, bytes | Entry] = {}
-        self._found: dict[str, bytes] = {}
+        self._noted: dict[str, bytes] = {}
         self._position = 0  # of the file of this inode, read so far
         self._inode = 0
         self._lines = 0
@@ -119,15 +119,14 @@ class Index:
         return row if row is not None and row.signature == entry_signature else None
 
     def note(self, entry: str, row: bytes) -> None:
-        """Remember a row that was found missing, for the next time the index is written."""
+        """Remember a row for the next time the index is written."""
         with self._guard:
-            self._found[entry] = row
+            self._noted[entry] = row
 
-    def add(self, rows: dict[str, bytes]) -> None:
-        """Add rows, and those that were found missing, to the file."""
+    def write(self) -> None:
+        """Add the rows that were noted to the file."""
         with self._guard:
-            found, self._found = self._found, {}
-            rows = found | rows
+            rows, self._noted = self._noted, {}
             # Without an index the cache is slower and as right as before.
             with suppress(OSError):
                 if self._lines > max(_COMPACT_FROM, _COMPACT_AT * len(self._rows)):

@@ -10,6 +10,7 @@ result is stale, is not known here. Nothing is written.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Collection
 
 from taskproc.default_plugins.directory_cache.entry import RECORD, RESULT, has_data
@@ -17,6 +18,7 @@ from taskproc.default_plugins.directory_cache.files import read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record
 from taskproc.default_plugins.directory_cache.index import Index, make_row, signature
 from taskproc.default_plugins.directory_cache.names import Paths, leaf
+from taskproc.errors import DamagedEntryWarning
 from taskproc.interfaces import Record, TaskKey
 
 _WORTH_LISTING = 2000
@@ -30,6 +32,7 @@ class Looker:
         self._paths = paths
         self._index = index
         self._refresh = True
+        self._warned: set[str] = set()
 
     def look_up(self, keys: Collection[TaskKey]) -> dict[TaskKey, Record]:
         """The records of those keys that have a whole entry."""
@@ -89,7 +92,27 @@ class Looker:
         record = _if_whole(key, entry, *decoded, result.st_size)
         if record is not None:
             self._index.note(place, make_row(place, signature(described, result), text))
+        elif decoded[1] != result.st_size and decoded[0].key == key:
+            self._warn(key, entry, described, result)
         return record
+
+    def _warn(self, key: TaskKey, entry: str, described: os.stat_result, result: os.stat_result) -> None:
+        """Say once that a result is not of the size its record tells."""
+        seen = signature(described, result)
+        try:
+            if seen in self._warned or seen != signature(
+                os.stat(f"{entry}/{RECORD}"), os.stat(f"{entry}/{RESULT}")
+            ):
+                return  # told already; or somebody is just replacing the entry
+        except OSError:
+            return
+        self._warned.add(seen)
+        warnings.warn(
+            f"the stored result of {key} is damaged: {f'{entry}/{RESULT}'!r} is not of the size that its "
+            "record tells; it does not count, and is computed again",
+            DamagedEntryWarning,
+            stacklevel=4,
+        )
 
     def wants_all(self) -> None:
         """Read what others added to the index, at the next look-up."""
@@ -102,7 +125,7 @@ class Looker:
 
     def write_index(self) -> None:
         """Write down the rows of what was saved, or had to be read, since the last time."""
-        self._index.add({})
+        self._index.write()
 
 
 def _if_whole(key: TaskKey, entry: str, record: Record, told: int, size: int) -> Record | None:

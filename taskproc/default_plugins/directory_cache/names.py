@@ -5,9 +5,7 @@ Knows nothing of what stands in the folders.
 
 from __future__ import annotations
 
-import hashlib
-
-from taskproc.interfaces import TaskKey
+from taskproc.interfaces import TaskKey, content_digest
 
 MAX_BYTES = 200
 """Longer folder names are shortened: file systems allow 255 bytes, and suffixes need room."""
@@ -31,7 +29,7 @@ def folder_name(name: str) -> str:
     encoded = escaped.encode()
     if len(encoded) <= MAX_BYTES:
         return escaped
-    digest = hashlib.blake2b(encoded, digest_size=16).hexdigest()
+    digest = content_digest(encoded)
     head = encoded[: MAX_BYTES - len(digest) - 2].decode(errors="ignore")
     return f"{head}%~{digest}"
 

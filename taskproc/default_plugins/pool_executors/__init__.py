@@ -1,6 +1,6 @@
 """The executors that come with taskproc: worker processes, threads, and no workers at all.
 
-The pool of processes is in `_worker_pool`; here stands what is offered under which name.
+The pool of processes is in `worker_pool`; here stands what is offered under which name.
 """
 
 from __future__ import annotations

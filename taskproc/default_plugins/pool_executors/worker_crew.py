@@ -1,7 +1,7 @@
 """The workers of a pool and the work: who does what, and what becomes of each future.
 
 Work waits in one line; a free worker takes the next; workers are started only as there is
-work for them. Knows nothing of tasks; what the workers answer is read by `_worker_manager`.
+work for them. Knows nothing of tasks; what the workers answer is read by `worker_manager`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class WorkFuture(Future[Any]):
 class Work:
     """A call on its way: how it is packed, and whom it is for.
 
-    `kind` is "C" for a call, "W" for one that gets a channel; `body` its pickle; `path` the
+    `kind` is "C" for a call, "W" for one that gets an announcer; `body` its pickle; `path` the
     `sys.path` it needs; `starts` how many workers died with it before they began it.
     """
 

@@ -1,6 +1,6 @@
 """The process executor: a pool of worker processes behind the standard library's interface.
 
-Decides how a call is packed. Who does what is decided in `_worker_crew`.
+Decides how a call is packed. Who does what is decided in `worker_crew`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from taskproc.default_plugins.pool_executors.worker_crew import Crew, Work, WorkFuture
-from taskproc.interfaces import WorkerChannel
+from taskproc.interfaces import Announcer
 
 
 class WorkerPool(Executor):
@@ -45,11 +45,11 @@ class WorkerPool(Executor):
 
     def submit_work(
         self,
-        function: Callable[[bytes, WorkerChannel], Any],
+        function: Callable[[bytes, Announcer], Any],
         payload: bytes,
         on_message: Callable[[bytes], None],
     ) -> WorkFuture:
-        """Call `function(payload, channel)` in a worker; see `AnnouncingExecutor`."""
+        """Call `function(payload, announcer)` in a worker; see `AnnouncingExecutor`."""
         return self._submit(b"W", (function, (payload,), {}), on_message)
 
     def _submit(

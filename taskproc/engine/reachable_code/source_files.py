@@ -12,7 +12,6 @@ import importlib.machinery
 import linecache
 import os
 import sys
-import sysconfig
 import warnings
 from collections.abc import Iterable, Mapping
 from types import CodeType, FunctionType, ModuleType
@@ -20,8 +19,7 @@ from typing import Any
 
 from taskproc.core.fingerprint import bytecode_form
 from taskproc.engine.reachable_code.source_file import Function, SourceFile, first_line
-
-_INSTALLED_FOLDERS = ("site-packages", "dist-packages")
+from taskproc.modules import is_installed
 
 
 class Sources:
@@ -105,13 +103,10 @@ class Sources:
         return any(bytecode_form(other).digest == digest for other in same_name)
 
     def is_installed(self, path: str) -> bool:
-        """Whether a file belongs to the standard library or to an installed distribution."""
+        """See `modules.is_installed`; each file is asked about once."""
         known = self._installed.get(path)
         if known is None:
-            folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-            known = self._installed[path] = any(
-                part in _INSTALLED_FOLDERS for part in path.split(os.sep)
-            ) or any(path.startswith(folder + os.sep) for folder in folders)
+            known = self._installed[path] = is_installed(path)
         return known
 
 
