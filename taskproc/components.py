@@ -148,7 +148,7 @@ def call_component(title: str, make: Callable[..., Any], arguments: Mapping[str,
         raise
     except (TypeError, ValueError) as error:
         raise ComponentOptionError(f"{title} refuses its options: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"{title} could not be made: {in_one_line(error)}") from error
 
 

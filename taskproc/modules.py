@@ -22,6 +22,7 @@ from taskproc.tracebacks import own_lines
 
 MAIN = "__main__"
 _MARK = "__taskproc_name__"
+_SOURCE_SUFFIXES = (".py", ".pyw")
 # Names that are taken wherever this library runs, whatever happens to be imported just now.
 TAKEN_NAMES = sys.stdlib_module_names | {"taskproc", "cloudpickle", "pluggy", "click", "rich"}
 _INSTALLED_FOLDERS = frozenset({"site-packages", "dist-packages"})
@@ -51,7 +52,7 @@ def canonical_name(module_name: str) -> str:
 def module_file(module: ModuleType) -> str | None:
     """The absolute path of the source a module was loaded from, if there is one to load again."""
     file = getattr(module, "__file__", None)
-    if not isinstance(file, str) or not file.endswith((".py", ".pyw")) or not os.path.isfile(file):
+    if not isinstance(file, str) or not file.endswith(_SOURCE_SUFFIXES) or not os.path.isfile(file):
         return None
     return os.path.abspath(file)
 
@@ -70,6 +71,8 @@ def load_file(path: str) -> ModuleType:
         raise TaskFileError(f"{path!r} is a directory; give the path of a Python file")
     if not os.path.isfile(file):
         raise TaskFileError(f"there is no task file {path!r} (looked at {file})")
+    if not file.endswith(_SOURCE_SUFFIXES):
+        raise TaskFileError(f"{path!r} is not a Python file: its name must end in .py")
     root, name = _root_and_name(file)
     for folder in dict.fromkeys((root, os.path.dirname(file))):
         if sys.path[:1] != [folder]:

@@ -79,12 +79,16 @@ class PluginSources:
         ]
         self._disabled: list[str] = []
         self._selected: list[PluginSource | str] = []
+        self._files: set[Path] = set()
         for word in words:
             self._select(word)
 
     def _select(self, word: object) -> None:
         if isinstance(word, os.PathLike) or (isinstance(word, str) and _is_path(word)):
-            self._selected.append(_file_source(os.fspath(word)))
+            path = Path(word).absolute()  # now: the current directory may be another one later
+            if path not in self._files:  # named by the task file and on the command line, say
+                self._files.add(path)
+                self._selected.append(_file_source(path))
         elif not isinstance(word, str):
             self._selected.append(object_source(word))
         else:
@@ -199,9 +203,8 @@ def _may_offer_plugins(folder: str) -> bool:
     return False
 
 
-def _file_source(path: str) -> PluginSource:
-    absolute = Path(path).absolute()  # now: the current directory may be another one later
-    return PluginSource(absolute.stem, functools.partial(_load_file, absolute))
+def _file_source(path: Path) -> PluginSource:
+    return PluginSource(path.stem, functools.partial(_load_file, path))
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -228,6 +228,13 @@ def test_a_relative_file_is_the_one_of_the_folder_where_it_was_named(tmp_path, m
     assert registry.launcher("mine").name == "mine"
 
 
+def test_a_file_given_twice_is_one_plugin(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(textwrap.dedent(launcher_plugin("mine")))
+    monkeypatch.chdir(tmp_path)
+    registry = Registry(["./mine.py", str(tmp_path / "mine.py"), tmp_path / "mine.py"])
+    assert registry.launcher("mine").name == "mine"
+
+
 def test_a_backend_of_a_one_file_plugin_travels_to_another_process(tmp_path):
     file = tmp_path / "keep.py"
     file.write_text(textwrap.dedent(BACKEND_PLUGIN))

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import click
 
@@ -39,9 +41,12 @@ class EntryError(UsageError):
 def shield() -> Iterator[None]:
     """Show errors, warnings and log messages as the command does; an error becomes an exit code.
 
+    After Ctrl-C the process ends at once if a task still runs in a thread: nothing can end that.
+
     Raises:
         click.exceptions.Exit: with the code, after the error was shown.
     """
+    threads = set(threading.enumerate())
     with _log_on_stderr(), _one_line_warnings():
         try:
             yield
@@ -50,6 +55,8 @@ def shield() -> Iterator[None]:
         except (KeyboardInterrupt, click.Abort):
             _LOG.debug("interrupted here:", exc_info=True)
             say("interrupted")
+            if any(not thread.daemon for thread in set(threading.enumerate()) - threads):
+                _end_process(INTERRUPTED)
             raise click.exceptions.Exit(INTERRUPTED) from None
         except Exception as error:
             code = exit_code(error)
@@ -58,6 +65,14 @@ def shield() -> Iterator[None]:
             _LOG.debug("the whole traceback:", exc_info=True)
             show(error)
             raise click.exceptions.Exit(code) from None
+
+
+def _end_process(code: int) -> NoReturn:
+    """End without waiting for threads, as Python would."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 def exit_code(error: BaseException) -> int | None:

@@ -78,7 +78,7 @@ class TaskprocGroup(click.Group):
 def is_entry(word: str) -> bool:
     """Whether a word is meant as FILE[:TASK] rather than as the name of a command."""
     file = word.rpartition(":")[0] or word
-    return os.sep in word or file.endswith(".py") or os.path.exists(file)
+    return os.sep in word or any(each.endswith(".py") or os.path.exists(each) for each in (word, file))
 
 
 def _plugin_command(name: str) -> click.Command | None:

@@ -32,7 +32,9 @@ def command(as_json: bool, plugins: Sequence[str]) -> None:
         warnings.simplefilter("ignore", PluginWarning)  # the failures are in the list
         registry = Registry(plugins)
         components = [_plain(item) for item in registry.components()]
-        failures = [_plain(item) for item in registry.failures()]
+        failures = [
+            {**_plain(item), "way_out": item.way_out.removeprefix("; ")} for item in registry.failures()
+        ]
     with quiet_when_closed():
         if as_json:
             click.echo(json.dumps({"components": components, "failures": failures}, indent=2))

@@ -107,10 +107,9 @@ def execute(entry: Entry, given: Given) -> None:
             detect, force = settings.detect_source_change, settings.force_entrypoint
             show_plan(task.plan(detect_source_change=detect, force=force))
             return
-        _, stats = task.run_graph(**options)
-        # What ran in this very process was not captured: it has been seen.
-        if not (options["executor"].in_place and stats["stats"].get(task.task_name)):
-            show_logs(task.task_stdout, task.task_stderr)
+        cache.run_graph(task, **options)
+        # Of what ran in this very process there are no logs: it has been seen.
+        show_logs(task.task_stdout, task.task_stderr)
 
 
 def _load(file: str) -> tuple[type[Task], DefaultArguments]:
@@ -120,7 +119,7 @@ def _load(file: str) -> tuple[type[Task], DefaultArguments]:
 
 
 def _run_options(registry: Registry, settings: Settings) -> dict[str, Any]:
-    """The options of `Task.run_graph`, the components among them made of their names."""
+    """The options of the run, the components among them made of their names."""
     return {
         "executor": registry.executor(settings.executor),
         "launchers": {
@@ -138,6 +137,7 @@ def _run_options(registry: Registry, settings: Settings) -> dict[str, Any]:
         "on_error": settings.on_error,
         "show_progress": settings.show_progress,
         "force": settings.force_entrypoint,
+        "wait_if_interrupted": False,  # see `shield`: the command's end is the end of its threads
     }
 
 
@@ -151,7 +151,7 @@ def _construct(cls: type[Task], arguments: dict[str, Any]) -> Task:
         return cls(**arguments)
     except TaskprocError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # an exit is not the end of a run that succeeded
         cause = f"{type(error).__name__}: {error}".removesuffix(": ")
         raise EntryError(f"constructing {cls.__qualname__} raised {cause}") from error
 

@@ -72,6 +72,9 @@ class _NameOfTask:
     def __get__(self, instance: Task | None, owner: type[Task]) -> str:
         return owner._task_name
 
+    def __set__(self, instance: Task, value: object) -> None:
+        raise AttributeError("task_name is a built-in name of Task; call the attribute something else")
+
 
 class Task(Indexable, Encodable):
     """A computation whose result is cached; its attributes that are Futures are its upstreams.

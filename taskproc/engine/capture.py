@@ -120,7 +120,7 @@ class _Spool:
         self.in_place = self._is_in_place()
         if self.in_place:
             return None
-        os.dup2(self._saved, self._target)
+        self._give_back()
         if self._size() == 0:
             return None
         self._close_spool()
@@ -133,11 +133,17 @@ class _Spool:
         return path
 
     def close(self) -> None:
-        os.dup2(self._saved, self._target)
-        os.close(self._saved)
+        self._give_back()
+        with contextlib.suppress(OSError):
+            os.close(self._saved)
         self._close_spool()
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
+
+    def _give_back(self) -> None:
+        # A task that closes every descriptor has closed this one too: no reason to lose its output.
+        with contextlib.suppress(OSError):
+            os.dup2(self._saved, self._target)
 
     def _is_in_place(self) -> bool:
         """Whether the target still is the spool file, and the file is empty."""
@@ -213,7 +219,8 @@ class _Stream:
         if self._settings is not None:
             if not _usable(self._before):
                 return  # ours took its place
-            self._before.reconfigure(**self._settings)
+            with contextlib.suppress(OSError):  # it flushes, and the task may have closed the descriptor
+                self._before.reconfigure(**self._settings)
         setattr(sys, self._name, self._before)
 
 

@@ -41,6 +41,7 @@ class Batch:
     future: Future[Any] | None = None
     open: dict[TaskKey, None] = field(default_factory=dict[TaskKey, None])
     started: float = 0.0
+    recalled: bool = False
 
 
 class Dispatch:
@@ -136,6 +137,7 @@ class Dispatch:
     def recall(self) -> None:
         """Take back what was submitted and has not begun."""
         for batch in list(self._batches):
+            batch.recalled = True
             if batch.future is not None:
                 batch.future.cancel()
 
@@ -143,11 +145,14 @@ class Dispatch:
         """End every job under way: outcomes "cancelled" follow for what can be ended."""
         self._cancelled = True
         self.recall()
+        self._kill()
+        self._launches.cancel()
+
+    def _kill(self) -> None:
         for batch in list(self._batches):
             kill = getattr(batch.future, "kill", None)
-            if kill is not None:
+            if kill is not None and batch.open:
                 kill()
-        self._launches.cancel()
 
     @property
     def ending(self) -> bool:
@@ -155,8 +160,14 @@ class Dispatch:
         killable = any(hasattr(batch.future, "kill") for batch in self._batches)
         return killable or any(self._launched.values())
 
+    @property
+    def busy(self) -> bool:
+        """Whether the executor still has jobs of ours."""
+        return any(batch.future is not None and not batch.future.done() for batch in self._batches)
+
     def close(self) -> None:
-        """Stop watching; nothing is under way by then."""
+        """Stop watching. What is under way still, where a second Ctrl-C ended `cancel`, is killed."""
+        self._kill()
         self._launches.close()
 
     def _put(self, *outcomes: Outcome) -> None:
@@ -181,12 +192,11 @@ class Dispatch:
                 )
             else:
                 future = self._executor.submit(run_batch, payload)
+            batch.future = future
+            future.add_done_callback(lambda _: self._events.put(lambda: self._done(batch)))
         except Exception as error:  # noqa: BLE001 - whatever a stranger's submit raises
             broken = error
             self._events.put(lambda: self._lost(batch, broken))
-            return
-        batch.future = future
-        future.add_done_callback(lambda _: self._events.put(lambda: self._done(batch)))
 
     def _reported(self, batch: Batch, message: bytes) -> list[Outcome]:
         return self._close(batch, unpack_answers(message))
@@ -208,14 +218,18 @@ class Dispatch:
         error = future.exception()
         if error is not None:
             return self._lost(batch, error)
-        return self._close(batch, unpack_answers(future.result()))
+        try:
+            outcomes = self._close(batch, unpack_answers(future.result()))
+        except Exception as garbled:  # noqa: BLE001 - a stranger's executor may return anything
+            return self._lost(batch, _garbled(garbled))
+        # Else nobody would ever hear of these.
+        return outcomes + self._lost(batch, _garbled("jobs are missing")) if batch.open else outcomes
 
     def _lost(self, batch: Batch, error: BaseException) -> list[Outcome]:
         """What became of a batch that did not answer: its records tell, then the error."""
         self._batches.discard(batch)
         if isinstance(error, CancelledError):
-            kind = "cancelled" if self._cancelled else "returned"
-            return [Outcome(key, kind) for key in batch.open]  # type: ignore[arg-type]
+            return [self._taken_back(batch, key) for key in batch.open]
         stored = self._read_records(batch.open)
         seconds = time.monotonic() - batch.started
         outcomes: list[Outcome] = []
@@ -228,6 +242,17 @@ class Dispatch:
             else:
                 outcomes.append(self._unsaved(batch, key, error, seconds))
         return outcomes
+
+    def _taken_back(self, batch: Batch, key: TaskKey) -> Outcome:
+        """A job of a cancelled future; an executor that cancels by itself gets it a few times."""
+        if self._cancelled:
+            return Outcome(key, "cancelled")
+        if not batch.recalled:
+            self._deaths[key] = self._deaths.get(key, 0) + 1
+            if self._deaths[key] >= _MAX_UNSTARTED_DEATHS:
+                error = ExecutorBrokenError("the executor cancels what it is given")
+                return Outcome(key, "failed", failure=describe(error))
+        return Outcome(key, "returned")
 
     def _unsaved(self, batch: Batch, key: TaskKey, error: BaseException, seconds: float) -> Outcome:
         """A job of a lost batch that left no record: the guilty one fails, the rest try again."""
@@ -256,7 +281,7 @@ class Dispatch:
         argv = worker_command(launcher.python)
         try:
             self._launches.start(job, launcher, [*argv, job.job_directory], self._payloads.batch([order]))
-        except Exception as error:  # noqa: BLE001 - the command may be a plugin's
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the command may be a plugin's
             self._launched_finished(Outcome(job.key, "failed", failure=describe(error)))
 
     def _launched_finished(self, outcome: Outcome) -> None:
@@ -272,6 +297,10 @@ class Dispatch:
         if record is None or record.provenance.get("job") != self._tokens.get(job.key):
             return None
         return Outcome(job.key, "finished", float(record.provenance.get("seconds", 0.0)), record=record)
+
+
+def _garbled(fault: object) -> ExecutorBrokenError:
+    return ExecutorBrokenError(f"executor broken: what it returned is not a batch's answer: {fault}")
 
 
 def worker_command(python: str | None = None) -> list[str]:

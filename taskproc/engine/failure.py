@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shlex
 import signal
 import traceback
 from collections.abc import Mapping, Sequence
@@ -118,4 +119,4 @@ def launched_failure(job: Job, argv: Sequence[str], returncode: int, explanation
     message = f"the command {argv[0]!r} {_ending(returncode)} and left no result"
     if explanation:
         message += f": {explanation}"
-    return Failure("launched job", f"{message} (label {job.label!r}, command: {' '.join(argv)})")
+    return Failure("launched job", f"{message} (label {job.label!r}, command: {shlex.join(argv)})")

@@ -64,7 +64,7 @@ class RunOrder:
         files: (module name, file) to load before anything is unpickled.
         folder: the runner's current folder.
         pid, host: the runner's; how a worker finds out its own isolation.
-        captured: whether output is kept (False: the serial executor).
+        captured: whether output is kept of jobs in the runner's process (False: the serial executor).
         code_scheme: number of the fingerprint scheme.
         budget: seconds after which a batch hands back what it did not start.
     """

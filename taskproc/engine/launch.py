@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from taskproc.core.records import Failure, Job, Outcome, TaskKey
-from taskproc.engine.failure import last_lines, launched_failure
+from taskproc.engine.failure import describe, last_lines, launched_failure
 from taskproc.engine.jobs import unpack_answers
 from taskproc.engine.worker import ORDERS_FILE, OUTCOME_FILE, spool_of_launched
+from taskproc.errors import PluginError
 from taskproc.interfaces import Launcher
 
 _POLL_SECONDS = 0.02
@@ -77,7 +78,7 @@ class Launches:
         orders_file = directory / ORDERS_FILE
         with open(os.open(orders_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
             stream.write(orders)
-        command = list(launcher.command(argv, job))
+        command = _command_of(launcher, argv, job)
         with open(job.stdout, "wb") as stdout, open(job.stderr, "wb") as stderr:
             process = subprocess.Popen(
                 command,
@@ -113,8 +114,13 @@ class Launches:
             _signal_group(client.process, signal.SIGKILL)
 
     def close(self) -> None:
-        """Stop watching; every client has ended by then."""
+        """Stop watching. Every client has ended by then, unless a second Ctrl-C ended `cancel`."""
         self._closing = True
+        with self._lock:
+            clients = list(self._clients)
+        for client in clients:
+            self._cancelled = True
+            _signal_group(client.process, signal.SIGKILL)
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
@@ -130,7 +136,12 @@ class Launches:
                 self._wake.clear()
                 continue
             for client in clients:
-                self._look_at(client)
+                try:
+                    self._look_at(client)
+                except Exception as error:  # noqa: BLE001 - a cache's or a launcher's mistake fails this job only
+                    client.done = True
+                    seconds = time.monotonic() - client.started
+                    self._finished(Outcome(client.job.key, "failed", seconds, failure=describe(error)))
             with self._lock:
                 self._clients = [client for client in self._clients if not client.done]
             time.sleep(_POLL_SECONDS)
@@ -149,7 +160,8 @@ class Launches:
         if outcome is None:
             outcome = self._no_record(client, returncode)
         client.done = True
-        if outcome.kind == "finished":  # else what the client printed stays there for a look
+        # A failed one stays for a look at what its client printed; a damaged one is launched again.
+        if outcome.kind in ("finished", "damaged"):
             shutil.rmtree(client.job.job_directory, ignore_errors=True)
         self._finished(outcome)
 
@@ -160,7 +172,7 @@ class Launches:
             os.listdir(folder)
         try:
             (answer,) = unpack_answers((folder / OUTCOME_FILE).read_bytes())
-        except (OSError, EOFError, ValueError, pickle.UnpicklingError):
+        except Exception:  # noqa: BLE001 - half a file can raise anything, another version's too
             return self._is_saved(client.job)
         return answer.outcome
 
@@ -179,6 +191,15 @@ class Launches:
         if stderr:
             failure = Failure(failure.type, f"{failure.message}; its stderr ends with:\n{stderr}")
         return Outcome(job.key, "failed", seconds, failure=failure)
+
+
+def _command_of(launcher: Launcher, argv: Sequence[str], job: Job) -> list[str]:
+    """The command line that a launcher answers, checked: it may be a plugin's."""
+    answer: Any = launcher.command(argv, job)
+    words = list(answer) if isinstance(answer, Sequence) and not isinstance(answer, str) else []
+    if not words or not all(isinstance(word, str | os.PathLike) for word in words):
+        raise PluginError(f"launcher {launcher.name!r}: command() gave {answer!r}, not a list of words")
+    return [os.fspath(word) for word in words]
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:

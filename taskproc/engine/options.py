@@ -5,6 +5,7 @@ Everything wrong is found here, before anything is submitted.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import shutil
@@ -14,15 +15,29 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from taskproc.components import in_one_line
 from taskproc.core.schedule import check_rate_limits
-from taskproc.errors import OptionError, PrefixError, UnknownLabelWarning, UsageError
+from taskproc.errors import (
+    OptionError,
+    PluginError,
+    PrefixError,
+    TaskprocError,
+    UnknownComponentError,
+    UnknownLabelWarning,
+    UsageError,
+)
 from taskproc.interfaces import ExecutorProvider, Launcher, Reporter
 from taskproc.registry import Registry
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The options of `Task.run_graph`, as they were given."""
+    """The options of `Task.run_graph`, as they were given.
+
+    Attributes:
+        wait_if_interrupted: whether an interrupted run waits for the jobs that nothing can end,
+            those in threads. The command does not: its own end is theirs.
+    """
 
     executor: str | Executor | ExecutorProvider | None = None
     max_workers: int | None = None
@@ -34,6 +49,7 @@ class RunOptions:
     on_error: Literal["stop", "continue"] = "stop"
     show_progress: bool = False
     force: bool = False
+    wait_if_interrupted: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,7 +90,9 @@ def read_options(options: RunOptions, registry: Registry) -> RunSetup:
     if options.show_progress and not any(getattr(one, "name", None) == "progress" for one in reporters):
         # Bars and what a task prints in this very process would overwrite each other.
         in_place = provider is not None and provider.in_place
-        reporters.append(registry.reporter("progress:style=lines" if in_place else "progress"))
+        # Who disables the plugin (`-p no:progress`) wants to see none, and is not asking for it.
+        with contextlib.suppress(UnknownComponentError):
+            reporters.append(registry.reporter("progress:style=lines" if in_place else "progress"))
     return RunSetup(
         executor=executor,
         provider=provider,
@@ -127,6 +145,8 @@ def _launchers(options: RunOptions, registry: Registry) -> dict[str, Launcher]:
                 f"the launcher of label {label!r} is {launcher!r}; give a Launcher or 'name:opt=val,...'"
             )
         found[label] = launcher
+    for label, each in found.items():
+        _check_max_jobs(label, each)
     return found
 
 
@@ -135,12 +155,40 @@ def check_commands(launchers: Mapping[str, Launcher], labels: Collection[str]) -
     for label, launcher in launchers.items():
         if label not in labels:
             continue
-        for command in launcher.needs:
+        for command in _needs(launcher):
             if shutil.which(command) is None:
                 raise PrefixError(
                     f"the {launcher.name} launcher of label {label!r} needs the command {command!r}, which "
                     "is not on PATH; install it or correct the command"
                 )
+
+
+def _needs(launcher: Launcher) -> Sequence[str]:
+    needs = _answer_of(launcher, "needs")
+    if isinstance(needs, str) or not isinstance(needs, Sequence):
+        raise PluginError(f"launcher {launcher.name!r}: needs is {needs!r}, not a tuple of commands")
+    return needs
+
+
+def _check_max_jobs(label: str, launcher: Launcher) -> None:
+    """Raise OptionError if a launcher would never start a job."""
+    option = "default_max_jobs" if launcher.max_jobs is None else "max_jobs"
+    most = _answer_of(launcher, option)
+    if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+        raise OptionError(
+            f"{option} of the {launcher.name} launcher of label {label!r} is {most!r}; "
+            "it must be an integer of 1 or more"
+        )
+
+
+def _answer_of(launcher: Launcher, name: str) -> Any:
+    """An attribute of a launcher, which may be a plugin's property: what it raises is told in its name."""
+    try:
+        return getattr(launcher, name)
+    except TaskprocError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"launcher {launcher.name!r} failed in {name}: {in_one_line(error)}") from error
 
 
 def warn_unknown_labels(setup: RunSetup, known: Iterable[str]) -> None:

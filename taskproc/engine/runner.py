@@ -6,6 +6,7 @@ Decides nothing itself: freshness says what is stale, the scheduler what may sta
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import sys
@@ -17,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from taskproc.components import in_one_line
 from taskproc.core.definition import task_labels
 from taskproc.core.freshness import stale_in_itself, upstream_records
 from taskproc.core.records import Failure, Job, Outcome, Record, RunReport, RunStats, TaskKey
@@ -36,11 +38,13 @@ from taskproc.errors import (
     DamagedEntryWarning,
     FailedTaskError,
     MissingResultError,
+    PluginError,
 )
 from taskproc.listeners import RunListeners
 from taskproc.modules import MAIN, files_to_load, module_file
 
 _RETRY_SECONDS = 0.1
+_LOG = logging.getLogger("taskproc")
 
 
 def run(cache: Cache, task: Task, options: RunOptions) -> tuple[Any, RunStats]:
@@ -69,6 +73,7 @@ class Run:
         warn_unknown_labels(setup, (label for labels in self._labels.values() for label in labels))
         check_commands(setup.launchers, {self._lanes[key.name] for key in self._plan.run})
         self._id = secrets.token_hex(8)
+        self._leave_jobs = False
         self._jobs = 0
         self._listeners: RunListeners = cache.registry.listen(setup.reporters)
         # Asked once: a moment for each job costs nothing where nobody hears it.
@@ -78,6 +83,10 @@ class Run:
         self._statistics = Statistics(self._plan)
         self._failures: list[Outcome] = []
         self._elsewhere: dict[TaskKey, None] = {}
+        self._leased: set[TaskKey] = set()
+        # By the number of a job's order it is told whether what it found damaged was before its time.
+        self._order_numbers: dict[TaskKey, int] = {}
+        self._set_aside_at: dict[TaskKey, int] = {}
         self._retried = time.monotonic()
         self._scheduler = Scheduler(
             self._plan.run,
@@ -90,17 +99,20 @@ class Run:
 
     def execute(self) -> tuple[Any, RunStats]:
         """Run to the end; returns the answer and the statistics."""
-        self._listeners.notify("taskproc_run_started", self._plan)
         status: Literal["finished", "failed", "interrupted"] = "interrupted"
         try:
-            answer = self._run_and_load()
+            with self._cache.in_use():
+                try:
+                    self._listeners.notify("taskproc_run_started", self._plan)
+                    answer = self._run_and_load()
+                finally:
+                    self._backend.release(list(self._leased))  # of jobs that were interrupted
+                    self._backend.index()
             status = "finished"
-        except (FailedTaskError, ExceptionGroup):
+        except Exception:
             status = "failed"
             raise
         finally:
-            self._backend.index()
-            self._backend.close()
             stats = self._statistics.result()
             self._listeners.notify(
                 "taskproc_run_finished", RunReport(self._plan, stats, status, tuple(self._failures))
@@ -123,29 +135,35 @@ class Run:
 
     def _loop(self) -> None:
         executor, close = self._open_executor()
-        dispatch = self._dispatch(executor)
+        with contextlib.ExitStack() as ends:  # all of them, whatever a second Ctrl-C interrupts
+            ends.callback(self._tidy)
+            ends.callback(close)
+            dispatch = self._dispatch(executor)
+            ends.callback(dispatch.close)
+            self._work(dispatch)
+
+    def _work(self, dispatch: Dispatch) -> None:
         scheduler = self._scheduler
         try:
             while not scheduler.finished:
-                if self._start(dispatch):
-                    continue
-                for outcome in dispatch.wait(_RETRY_SECONDS if self._elsewhere else None):
+                more = self._start(dispatch)
+                for outcome in dispatch.wait(0 if more else _RETRY_SECONDS if self._elsewhere else None):
                     self._take(outcome, dispatch)
-        except BaseException:
+        except BaseException as error:
             scheduler.stop()
             dispatch.cancel()
             self._drain(dispatch)
+            if isinstance(error, KeyboardInterrupt) and dispatch.busy and self._setup.executor is None:
+                self._leave_jobs = not self._options.wait_if_interrupted
+                if not self._leave_jobs:
+                    _LOG.warning("interrupted; waiting for running tasks that nothing can end (threads)")
             raise
-        finally:
-            dispatch.close()
-            close()
-            self._tidy()
 
     def _start(self, dispatch: Dispatch) -> bool:
         """Submit what may start, as far as the leases are ours.
 
-        Returns whether some of it was found done elsewhere: then more may start at once, and
-        there may be nothing under way to wait for.
+        Returns whether some of it was found done or under way elsewhere: then more may start at
+        once, and there may be nothing of ours to wait for.
         """
         scheduler = self._scheduler
         self._retry_elsewhere()
@@ -153,6 +171,7 @@ class Run:
         if not keys:
             return False
         granted = self._backend.lease(keys)
+        self._leased.update(granted)
         stored = self._backend.look_up([key for key in keys if key in granted])
         mine: list[TaskKey] = []
         found = False
@@ -160,6 +179,7 @@ class Run:
             if key not in granted:
                 scheduler.postponed(key)
                 self._elsewhere[key] = None
+                found = True
             elif self._done_elsewhere(key, stored.get(key)):
                 self._take(Outcome(key, "done elsewhere", record=stored[key]), dispatch)
                 found = True
@@ -192,17 +212,20 @@ class Run:
         """Tell the scheduler, the statistics and the listeners how a job ended."""
         key = outcome.key
         scheduler = self._scheduler
+        number = self._order_numbers.pop(key, 0)
         if outcome.kind == "damaged":
-            self._set_aside(outcome.damaged)
-            culprit = scheduler.damaged(key, outcome.damaged)
+            # What was set aside since this job was ordered is computed again in any case.
+            damaged = [up for up in outcome.damaged if self._set_aside_at.get(up, -1) < number]
+            self._set_aside(damaged)
+            culprit = scheduler.damaged(key, damaged)
             if culprit is None:
-                self._backend.release([key])
+                self._release(key)
                 return
             failure = Failure(
                 "DamagedEntryError", f"the stored result of {culprit} was damaged again and again"
             )
             outcome = Outcome(key, "failed", outcome.seconds, failure=failure)
-        self._backend.release([key])
+        self._release(key)
         if outcome.kind == "returned":
             scheduler.returned(key)
             return
@@ -219,6 +242,10 @@ class Run:
         waited = self._statistics.ended(outcome, [up.key for up in self._nodes[key].upstreams])
         if self._listeners.hears("taskproc_job_finished"):
             self._listeners.notify("taskproc_job_finished", replace(outcome, waited=waited))
+
+    def _release(self, key: TaskKey) -> None:
+        self._leased.discard(key)
+        self._backend.release([key])
 
     def _drain(self, dispatch: Dispatch) -> None:
         """After a cancellation: hear of every job that was under way, within a few seconds."""
@@ -237,6 +264,9 @@ class Run:
                     stacklevel=2,
                 )
                 self._backend.set_aside(key)
+                self._set_aside_at[key] = self._jobs
+                if self._scheduler.status(key) is None:
+                    self._statistics.uncached(key)
 
     def _raise_failures(self) -> None:
         """Raise what failed: the first with notes of the others, or all of them as a group."""
@@ -253,7 +283,11 @@ class Run:
     def _error_of(self, outcome: Outcome) -> FailedTaskError:
         paths = self._backend.log_paths(outcome.key)
         args = self._nodes[outcome.key].task.task_args
-        return failed_task_error(outcome, args, [("stdout", paths.stdout), ("stderr", paths.stderr)])
+        # Where nothing was captured, or nothing began, the logs are those of an older run.
+        uncaptured = self._in_place and self._lane_of(outcome.key) == EXECUTOR_LANE
+        captured = outcome.seconds > 0 and not uncaptured
+        logs = [("stdout", paths.stdout), ("stderr", paths.stderr)] if captured else []
+        return failed_task_error(outcome, args, logs)
 
     # --- what dispatch needs ---
 
@@ -263,15 +297,26 @@ class Run:
             return setup.executor, lambda: None
         if setup.provider is None:  # for the type checkers: one of the two is given
             raise RuntimeError("no executor")
-        executor = setup.provider.open(setup.max_workers, worker_command())
-        return executor, lambda: executor.shutdown(wait=True, cancel_futures=True)
+        name = setup.provider.name
+        try:
+            executor: Any = setup.provider.open(setup.max_workers, worker_command())
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"executor {name!r} could not be opened: {in_one_line(error)}") from error
+        if not isinstance(executor, Executor):
+            raise PluginError(
+                f"executor {name!r}: open() gave {executor!r}, not a concurrent.futures.Executor"
+            )
+        return executor, lambda: executor.shutdown(wait=not self._leave_jobs, cancel_futures=True)
+
+    @property
+    def _in_place(self) -> bool:
+        return self._setup.provider is not None and self._setup.provider.in_place
 
     def _dispatch(self, executor: Executor) -> Dispatch:
-        in_place = self._setup.provider is not None and self._setup.provider.in_place
-        payloads = Payloads(self._run_order(captured=not in_place), self._classes)
+        payloads = Payloads(self._run_order(captured=not self._in_place), self._classes)
         return Dispatch(
             executor=executor,
-            in_place=in_place,
+            in_place=self._in_place,
             max_workers=self._setup.max_workers,
             launchers=self._setup.launchers,
             payloads=payloads,
@@ -299,6 +344,7 @@ class Run:
 
     def _order_job(self, payloads: Payloads, key: TaskKey) -> JobOrder:
         self._jobs += 1
+        self._order_numbers[key] = self._jobs
         node = self._nodes[key]
         token = f"{self._id}-{self._jobs}"
         code = self._now.code_of(node.task)
@@ -319,7 +365,8 @@ class Run:
         with contextlib.suppress(OSError):
             for entry in os.scandir(self._backend.scratch()):
                 if entry.name.startswith(self._id):
-                    os.unlink(entry.path)
+                    with contextlib.suppress(OSError):  # its worker may do the same
+                        os.unlink(entry.path)
 
     def _lane(self, labels: Sequence[str]) -> str:
         return next((label for label in labels if label in self._setup.launchers), EXECUTOR_LANE)

@@ -28,11 +28,12 @@ from taskproc.core.task import Task, enter_scope, leave_scope
 from taskproc.engine.pickling import dumps
 from taskproc.engine.reachable_code import CodeReader
 from taskproc.engine.versions import python_minor
-from taskproc.errors import CacheError, MissingResultError
+from taskproc.errors import CacheError, MissingResultError, TaskDefinitionError
 from taskproc.interfaces import CacheBackend
 from taskproc.registry import Registry
 
 _DEEP = 40
+_DEEPEST = 100_000  # about 2 GB of stacks: an endless one must not take all memory
 _WAIT_SECONDS = 0.001
 
 
@@ -82,6 +83,8 @@ class Cache(contextlib.ContextDecorator):
         self._code = CodeReader()
         self._codes: dict[tuple[type, tuple[str, ...]], str] = {}
         self.encoder = Encoder(lambda function: self._code.encode_function(function))
+        self._runs = 0
+        self._runs_lock = threading.Lock()
         self.backend.open()
 
     def __enter__(self) -> Self:
@@ -110,6 +113,11 @@ class Cache(contextlib.ContextDecorator):
 
     def initialise(self, depth: int, call: Callable[[], None]) -> None:
         """Run an `__init__`; a deep one on a fresh stack, so that depth costs no recursion."""
+        if depth >= _DEEPEST:
+            raise TaskDefinitionError(
+                f"tasks construct tasks, {_DEEPEST:,} deep; an `__init__` seems to construct its own task "
+                "again and again: give it a case that ends"
+            )
         if depth % _DEEP != _DEEP - 1:
             call()
             return
@@ -185,6 +193,19 @@ class Cache(contextlib.ContextDecorator):
             now = self.circumstances(detect_source_change, force)
             records = self.backend.look_up(list(graph.nodes))
             return Survey(graph, records, now, make_plan(graph, records, now))
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Use the backend for a run; when the last of the runs under way has ended it is closed."""
+        with self._runs_lock:
+            self._runs += 1
+        try:
+            yield
+        finally:
+            with self._runs_lock:
+                self._runs -= 1
+                if not self._runs:
+                    self.backend.close()
 
     def circumstances(self, detect_source_change: bool, force: bool) -> Circumstances:
         """What holds for a look at a graph of this Cache, now."""

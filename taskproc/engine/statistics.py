@@ -41,12 +41,16 @@ class Statistics:
         self._running[key.name] += outcome.seconds
         return waited
 
+    def uncached(self, key: TaskKey) -> None:
+        """A task that counts as cached was found damaged."""
+        self._cached[key.name] -= 1
+
     def result(self) -> RunStats:
         """The statistics so far."""
         names = self._running.keys() | self._waiting.keys()
         return RunStats(
             stats=dict(self._executed),
-            cached=dict(self._cached),
+            cached={name: count for name, count in self._cached.items() if count},
             failed=dict(self._failed),
             waiting_seconds=dict(self._waiting),
             running_seconds=dict(self._running),

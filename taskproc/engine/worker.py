@@ -12,9 +12,11 @@ import contextlib
 import functools
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -74,6 +76,9 @@ class Settings:
         elsewhere = os.getpid() != order.pid or self.host != order.host
         self.own_process = elsewhere and threading.current_thread() is threading.main_thread()
         self.in_runner = not elsewhere
+        if self.own_process:
+            self._umask = os.umask(0o077)
+            os.umask(self._umask)
 
     def task_class(self, name: str) -> type[Task]:
         """The class of this task name, unpickled once."""
@@ -89,6 +94,13 @@ class Settings:
             self._capture = DescriptorCapture(self.spool.parent, self.spool.name)
             atexit.register(self.end_capture)
         return self._capture
+
+    def put_process_right(self) -> None:
+        """Undo what a task may have left in a process of ours that would strike the next one."""
+        with contextlib.suppress(OSError):
+            os.chdir(self.order.folder)
+        os.umask(self._umask)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def end_capture(self) -> None:
         """Give descriptors 1 and 2 back to whoever owns this process."""
@@ -236,7 +248,8 @@ def run_job(settings: Settings, job: JobOrder) -> Answer:
         outcome = Outcome(job.key, "finished", time.monotonic() - clock, record=record)
         answer = Answer(outcome, payload if len(payload) <= SMALL_RESULT else None)
     except BaseException as error:
-        settings.backend.abandon(job.key)
+        with _only_warns(f"what {job.key} replaced could not be put back"):
+            settings.backend.abandon(job.key)
         if settings.in_runner and isinstance(error, KeyboardInterrupt):
             raise
         seconds = time.monotonic() - clock
@@ -304,8 +317,9 @@ def _pickle_result(result: Any, root: str) -> Pickled:
 @contextlib.contextmanager
 def _kept_output(settings: Settings, key: TaskKey) -> Iterator[None]:
     """Keep what the job prints in the task's logs, by the best means there is here."""
-    if not settings.order.captured:
+    if settings.in_runner and not settings.order.captured:
         yield
+        settings.backend.keep_logs(key, None, None)  # what an older run printed is not of this result
         return
     backend = settings.backend
     if not settings.own_process:
@@ -315,16 +329,26 @@ def _kept_output(settings: Settings, key: TaskKey) -> Iterator[None]:
             with thread_capture(stdout, stderr):
                 yield
         finally:
-            backend.keep_logs(key, *[path if path.exists() else None for path in (stdout, stderr)])
+            with _only_warns(f"the output of {key} could not be kept"):
+                backend.keep_logs(key, *[path if path.exists() else None for path in (stdout, stderr)])
         return
     capture = settings.capture()
     capture.start()
     try:
         yield
     finally:
-        backend.keep_logs(key, *capture.finish())
-        with contextlib.suppress(OSError):
-            os.chdir(settings.order.folder)
+        with _only_warns(f"the output of {key} could not be kept"):
+            backend.keep_logs(key, *capture.finish())
+        settings.put_process_right()
+
+
+@contextlib.contextmanager
+def _only_warns(what: str) -> Iterator[None]:
+    """Turn a disk's fault into a warning: it must hide neither a result that is stored nor a failure."""
+    try:
+        yield
+    except OSError as error:
+        warnings.warn(f"{what}: {error}", RuntimeWarning, stacklevel=3)
 
 
 def run_launched(directory: str) -> int:

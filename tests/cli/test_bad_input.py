@@ -45,6 +45,7 @@ OPTIONS = [
     (["-t", "thread", "-x", "process"], ["--executor"]),
     (["--launcher", "good.Main=no_such_launcher"], ["no_such_launcher", "prefix"]),
     (["--launcher", "good.Main=prefix:prefx=env"], ["prefx", "did you mean 'prefix'"]),
+    (["--launcher", "good.Main=prefix:prefix=env,max_jobs=0"], ["max_jobs", "good.Main", "1 or more"]),
     (["--report", "no_such_reporter"], ["no_such_reporter", "progress"]),
     (["-p", "no_such_plugin_anywhere"], ["no_such_plugin_anywhere"]),
     (["-p", "./no_such_file.py"], ["no_such_file"]),
@@ -133,6 +134,83 @@ def test_a_file_that_does_not_exist_is_told(run: Run, expect_one_error: Expect) 
     expect_one_error(run("missing.py", "-o", "cache"), 2, "missing.py")
     expect_one_error(run("run", "missing", "-o", "cache"), 2, "missing")
     expect_one_error(run("missing", "-o", "cache"), 2, "missing", "neither a command nor a task file")
+
+
+def test_a_file_that_is_not_called_py_is_told(run: Run, good: Path, expect_one_error: Expect) -> None:
+    other = good.rename(good.with_suffix(".txt"))
+    expect_one_error(run(other, "-o", "cache"), 2, "good.txt", "must end in .py")
+
+
+def test_an_exit_in_the_entry_tasks_init_is_no_success(
+    run: Run, write: Write, expect_one_error: Expect
+) -> None:
+    body = "class Main(Task):\n    def __init__(self): raise SystemExit(0)\n    def run_task(self): pass\n"
+    file = write("leaves.py", HEAD + body)
+    expect_one_error(run(file, "-o", "cache"), 2, "constructing Main raised SystemExit: 0", "leaves.py")
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from typing import ClassVar
+from taskproc.hookspecs import hookimpl
+from taskproc.interfaces import ExecutorProvider, Launcher
+
+@dataclass(frozen=True)
+class Odd(ExecutorProvider):
+    name: ClassVar[str] = "odd"
+    how: str
+
+    def open(self, max_workers, worker_argv):
+        if self.how == "raises":
+            raise RuntimeError("no cluster today")
+        if self.how == "leaves":
+            raise SystemExit(0)
+
+@dataclass(frozen=True)
+class Strange(Launcher):
+    name: ClassVar[str] = "strange"
+    how: str
+
+    def __post_init__(self):
+        if self.how == "leaves":
+            raise SystemExit(0)
+
+    @property
+    def needs(self):
+        return "env" if self.how == "needs" else 1 / 0 if self.how == "raises" else ()
+
+    def command(self, argv, job):
+        if self.how == "exit":
+            raise SystemExit(0)
+        return " ".join(argv) if self.how == "text" else None
+
+@hookimpl
+def taskproc_register_executors(): return [Odd]
+
+@hookimpl
+def taskproc_register_launchers(): return [Strange]
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["-x", "odd:how=raises"], 2, ["'odd'", "RuntimeError: no cluster today", "plugin.py"]),
+        (["-x", "odd:how=leaves"], 2, ["'odd'", "SystemExit"]),
+        (["-x", "odd:how=nothing"], 2, ["'odd'", "None", "Executor"]),
+        (["--launcher", "good.Main=strange:how=leaves"], 2, ["'strange'", "SystemExit"]),
+        (["--launcher", "good.Main=strange:how=needs"], 2, ["'strange'", "needs", "'env'"]),
+        (["--launcher", "good.Main=strange:how=raises"], 2, ["'strange'", "needs", "ZeroDivisionError"]),
+        (["--launcher", "good.Main=strange:how=exit"], 1, ["good.Main failed: SystemExit: 0"]),
+        (["--launcher", "good.Main=strange:how=text"], 1, ["'strange'", "not a list of words"]),
+        (["--launcher", "good.Main=strange:how=none"], 1, ["'strange'", "None", "not a list of words"]),
+    ],
+)
+def test_a_component_that_misbehaves_is_named_and_the_run_is_no_success(
+    words: list[str], code: int, told: list[str], run: Run, write: Write, good: Path, expect_one_error: Expect
+) -> None:
+    write("plugin.py", PLUGIN)
+    expect_one_error(run(good, "-o", "cache", "-p", "./plugin.py", *words), code, *told)
 
 
 def test_a_directory_is_no_task_file(run: Run, tmp_path: Path, expect_one_error: Expect) -> None:

@@ -111,6 +111,7 @@ def test_a_colon_in_a_file_name_is_part_of_it(tmp_path: Path, monkeypatch: pytes
     assert split_entry("a.py:Other") == ("a.py", "Other")
     assert split_entry("a.py:Outer.Inner") == ("a.py", "Outer.Inner")
     assert split_entry("d:e/a.py") == ("d:e/a.py", "Main")
+    assert is_entry("a:b.py")
     Path("b.py:Other").touch()
     assert split_entry("b.py:Other") == ("b.py:Other", "Main")
 

@@ -286,8 +286,11 @@ def test_a_reader_that_goes_away_is_no_error(
     assert (done.returncode, done.stdout, done.stderr) == (0, "x", "")
 
 
+@pytest.mark.parametrize(
+    "words", [[], ["-x", "thread"], ["-x", "serial"], ["--prefix", "slow.Main=env"]], ids=" ".join
+)
 def test_ctrl_c_is_exit_130_and_leaves_nobody_behind(
-    write: Write, environment: dict[str, str], tmp_path: Path
+    words: list[str], write: Write, environment: dict[str, str], tmp_path: Path
 ) -> None:
     file = write(
         "slow.py",
@@ -300,7 +303,7 @@ def test_ctrl_c_is_exit_130_and_leaves_nobody_behind(
         "        time.sleep(60)\n",
     )
     process = subprocess.Popen(
-        [sys.executable, "-m", "taskproc", str(file), "-o", "cache"],
+        [sys.executable, "-m", "taskproc", str(file), "-o", "cache", *words],
         cwd=tmp_path,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -341,6 +344,33 @@ def test_a_prefix_and_a_limit_reach_the_run(run: Run, write: Write) -> None:
         run, file, "-o", "cache", "--prefix", '{"gpu": "env MARK=json"}', "--rate-limits", '{"gpu": 1}'
     )
     assert (done.returncode, done.stdout) == (0, "json {}\n"), done.stderr
+
+
+def test_without_the_progress_plugin_the_run_is_quiet(run: Run, binomial: Path) -> None:
+    done = run(binomial, "-o", "cache", "-p", "no:progress")
+    assert (done.returncode, "taskproc:" in done.stderr) == (0, False), done.stderr
+
+
+def test_output_shown_is_of_the_run_and_not_of_an_older_one(run: Run, write: Write) -> None:
+    file = write(
+        "teller.py",
+        "import os\n"
+        "from taskproc import Task\n"
+        "class Main(Task):\n"
+        "    def run_task(self):\n"
+        "        print('told by', os.getpid())\n"
+        "        if os.path.exists('fail'): raise ValueError\n",
+    )
+    serial = ("-o", "cache", "-x", "serial")
+    first = quiet(run, file, "-o", "cache").stdout
+    (file.parent / "fail").touch()
+    failed = quiet(run, file, *serial)
+    assert (failed.returncode, first in failed.stderr, "last lines" in failed.stderr) == (1, False, False)
+    (file.parent / "fail").unlink()
+    assert quiet(run, file, "-o", "cache", "--dont-force-entrypoint").stdout == first
+    assert quiet(run, file, *serial).stdout not in ("", first)
+    assert quiet(run, file, "-o", "cache", "--dont-force-entrypoint").stdout == ""
+    assert quiet(run, file, *serial, "--prefix", "teller.Main=env").stdout.startswith("told by")
 
 
 def test_a_one_file_plugin_is_selected_by_flag(

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from taskproc.default_plugins.directory_cache import DirectoryCache
+from taskproc.default_plugins.directory_cache import DirectoryCache, _State
+from taskproc.default_plugins.directory_cache.files import Files
+from taskproc.errors import CacheError
 from taskproc.interfaces import TaskKey
 from taskproc.testing import example_key
 
@@ -45,6 +47,22 @@ def test_a_cache_that_is_dropped_gives_its_claims_and_descriptors_back(tmp_path:
     other = DirectoryCache(tmp_path)
     assert other.lease(KEYS) == set(KEYS)
     other.close()
+
+
+class ForbiddenFiles(Files):
+    """A folder that this user may not write to."""
+
+    def open_lock_file(self, path: str) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+
+def test_a_cache_that_may_not_be_written_to_is_an_error_and_no_claim_of_another_runner(
+    tmp_path: Path,
+) -> None:
+    cache = DirectoryCache(tmp_path)
+    object.__setattr__(cache, "_state", _State(str(tmp_path), ForbiddenFiles()))
+    with pytest.raises(CacheError, match=r"can't be written to: Permission denied: '.*leases/"):
+        cache.lease(KEYS[:1])
 
 
 # The forks happen in scripts of their own: forking a test run is a thing that Python warns of.

@@ -104,6 +104,67 @@ def wait_for(condition: Callable[[], Any], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
+class Large(Task):
+    """Too large to come back with the outcome, and another one each time."""
+
+    def run_task(self) -> bytes:
+        return os.urandom(2000)
+
+
+class Reader(Task):
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.large = Large()
+
+    def run_task(self) -> int:
+        return self.n + len(self.large.get_result())
+
+
+class Readers(Task):
+    def __init__(self, count: int) -> None:
+        self.parts = FutureList([Reader(n) for n in range(count)])
+
+    def run_task(self) -> int:
+        return len(self.parts.get_result())
+
+
+class Leaves(Task):
+    """Leaves something behind in its process if it is the third."""
+
+    def __init__(self, n: int, what: str) -> None:
+        self.n = n
+        self.what = what
+
+    def run_task(self) -> int:
+        if self.n == 3 and self.what == "timer":
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+        elif self.n == 3 and self.what == "umask":
+            os.umask(0o777)
+        elif self.n == 3 and self.what == "folder":
+            os.chdir("/")
+        elif self.n == 3:
+            os.closerange(3, 1000)
+        elif self.n > 3 and self.what == "umask":
+            (self.task_directory / "file").touch()
+            return (self.task_directory / "file").stat().st_mode & 0o400
+        time.sleep(0.02)
+        return 0o400
+
+
+class ClosesAll(Task):
+    def run_task(self) -> None:
+        os.closerange(0, 1000)
+        os.write(1, b"nobody hears it")
+
+
+class LeftBehind(Task):
+    def __init__(self, what: str) -> None:
+        self.parts = FutureList([Leaves(n, what) for n in range(20)])
+
+    def run_task(self) -> list[int]:
+        return self.parts.get_result()
+
+
 # --- Deaths of workers ---
 
 
@@ -213,6 +274,29 @@ def test_no_flipped_bit_ever_loads_as_another_value(cache: Cache, position: int)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DamagedEntryWarning)  # a bit of the header may mean nothing
         assert Leaf(1).run_graph(executor="serial")[0] == answer
+
+
+@pytest.mark.parametrize("executor", ["process", "thread"])
+def test_a_damaged_result_that_many_jobs_under_way_wait_for_is_computed_again_once(
+    cache: Cache, executor: str
+) -> None:
+    Large().run_graph(executor=executor)
+    flip_a_bit(stored(cache, Large)[0])
+    with pytest.warns(DamagedEntryWarning) as warned:
+        answer, stats = Readers(150).run_graph(executor=executor, max_workers=2)
+    assert answer == 150
+    assert stats["stats"][Large.task_name] == 1
+    assert Large.task_name not in stats["cached"]
+    assert len(warned) == 1
+
+
+def test_a_launched_job_that_finds_damage_is_launched_again(cache: Cache) -> None:
+    Large().run_graph()
+    flip_a_bit(stored(cache, Large)[0])
+    with pytest.warns(DamagedEntryWarning):
+        answer, _ = Reader(1).run_graph(prefixes={Reader.task_name: "env"})
+    assert answer == 2001
+    assert os.listdir(cache.backend.scratch()) == []
 
 
 def test_a_truncated_or_emptied_entry_is_computed_again(cache: Cache) -> None:
@@ -378,6 +462,34 @@ def test_an_interrupted_launched_job_ends_with_its_runner(write: Write, start: S
     runner.send_signal(signal.SIGINT)
     runner.communicate(timeout=20)
     wait_for(lambda: not is_alive(client), seconds=5)
+
+
+def test_a_second_interrupt_kills_launched_jobs_that_ignore_the_first(
+    write: Write, start: Start, tmp_path: Path
+) -> None:
+    prefix = ["sh", "-c", 'trap "" TERM; "$@"; sleep 60', "sh"]
+    text = shared(30, 1).replace("executor='process'", f"prefixes={{'tasks.Leaf': {prefix!r}}}")
+    runner = start(write("tasks.py", text))
+    wait_for(lambda: noted(tmp_path))
+    (client,) = {int(pid) for pid, _ in noted(tmp_path)}
+    runner.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    runner.send_signal(signal.SIGINT)
+    runner.communicate(timeout=10)
+    wait_for(lambda: not is_alive(client), seconds=5)
+
+
+@pytest.mark.parametrize("what", ["timer", "umask", "folder", "descriptors"])
+def test_what_a_task_leaves_behind_in_its_process_does_not_strike_the_next_one(
+    cache: Cache, what: str
+) -> None:
+    assert LeftBehind(what).run_graph(max_workers=1)[0] == [0o400] * 20
+
+
+def test_a_launched_job_that_closes_every_descriptor_still_says_why_it_failed(cache: Cache) -> None:
+    with pytest.raises(FailedTaskError, match="Bad file descriptor") as caught:
+        ClosesAll().run_graph(prefixes={ClosesAll.task_name: "env"})
+    assert "left no result" not in str(caught.value)
 
 
 def test_a_run_leaves_no_process_thread_or_descriptor_behind(cache: Cache) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from taskproc import Cache, Const, Future, FutureList, Task
-from taskproc.errors import CycleError
+from taskproc.errors import CycleError, TaskDefinitionError
 
 COUNT = 10_000
 
@@ -125,6 +125,20 @@ def test_a_deep_chain_that_raises_while_it_is_constructed_raises_that_very_error
 
     with pytest.raises(ZeroDivisionError, match="at the bottom"):
         Deep(500)
+
+
+def test_an_endless_construction_is_stopped_before_it_takes_all_memory(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Endless(Task):
+        def __init__(self, n: int) -> None:
+            self.next = Endless(n + 1)
+
+        def run_task(self) -> None: ...
+
+    monkeypatch.setattr("taskproc.engine.session._DEEPEST", 200)
+    with pytest.raises(TaskDefinitionError, match="200 deep"):
+        Endless(0)
 
 
 def test_a_long_circle_is_found_without_recursion(cache: Cache) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
+import pickle
 import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,8 @@ def test_the_record_decides_success_and_not_the_exit_code(
     for command in ("false", "true"):
         with pytest.raises(FailedTaskError, match=rf"Environment failed: .*{command}.*left no result"):
             Environment("MARK").run_graph(prefixes={"first": command})
+    with pytest.raises(FailedTaskError, match=r"command: sh -c 'exit 3; :' sh env "):
+        Environment("MARK").run_graph(prefixes={"first": "sh -c 'exit 3; :' sh"})
     got, _ = Environment("MARK").run_graph(prefixes={"first": ["sh", "-c", 'MARK=1 "$@"; exit 9', "sh"]})
     assert got == {"MARK": "1"}
 
@@ -294,6 +297,46 @@ def test_a_pool_that_was_shut_down_is_a_failure_that_says_so(cache: Cache) -> No
     pool.shutdown()
     with pytest.raises(FailedTaskError, match="after shutdown"):
         Where().run_graph(executor=pool)
+
+
+class Answers(Executor):
+    """Answers every call with the same future, and calls nothing."""
+
+    def __init__(self, future: Any) -> None:
+        self.future = future
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return self.future
+
+
+def done_with(result: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(result)
+    return future
+
+
+def cancelled() -> Future[Any]:
+    future: Future[Any] = Future()
+    future.cancel()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+@pytest.mark.parametrize(
+    ("future", "told"),
+    [
+        (done_with(None), "not a batch's answer"),
+        (done_with(pickle.dumps([])), "jobs are missing"),
+        (cancelled(), "the executor cancels what it is given"),
+        (None, "AttributeError"),
+    ],
+    ids=["nothing", "no answers", "cancelled", "no future"],
+)
+def test_an_executor_that_does_not_do_its_work_fails_the_jobs_and_hangs_nobody(
+    cache: Cache, future: Any, told: str
+) -> None:
+    with pytest.raises(FailedTaskError, match=told):
+        All({"Spans": 2}).run_graph(executor=Answers(future))
 
 
 def test_the_default_executor_runs_tasks_in_processes_of_its_own(cache: Cache) -> None:

@@ -495,6 +495,18 @@ def test_a_built_in_name_can_not_be_overridden_by_a_mixin() -> None:
         type("Bad", (Mixin, Task), {})
 
 
+def test_a_built_in_property_can_not_be_set_on_a_task(cache: Cache) -> None:
+    class Bad(Task):
+        def __init__(self, name: str) -> None:
+            setattr(self, name, "mine")
+
+        def run_task(self) -> None: ...
+
+    for name in ("task_name", "task_id", "task_args", "task_directory", "task_stdout", "task_stderr"):
+        with pytest.raises(AttributeError, match=name):
+            Bad(name)
+
+
 def test_a_task_without_run_task_is_an_error_that_names_it(cache: Cache) -> None:
     class Idle(Task):
         pass

@@ -102,6 +102,7 @@ class DirectoryCache(CacheBackend):
                 a newer taskproc, not readable, or not safe to read (see `trust`).
         """
         roots.check(self.location, self.trust)
+        self._state.is_made = False  # it may have been removed since
         self._state.looker.wants_all()
 
     # Reading
@@ -220,7 +221,12 @@ class DirectoryCache(CacheBackend):
         every other key is granted.
         """
         self._make_root()
-        return self._state.leases.claim(keys)
+        try:
+            return self._state.leases.claim(keys)
+        except FileNotFoundError:
+            self._state.is_made = False  # somebody has removed the whole cache
+            self._make_root()
+            return self._state.leases.claim(keys)
 
     def release(self, keys: Iterable[TaskKey]) -> None:
         """Give back claims. A dead runner's claims end by themselves."""
@@ -266,8 +272,12 @@ class DirectoryCache(CacheBackend):
         """An existing folder for jobs and output in flight, visible to every worker."""
         path = f"{self.location}/jobs"
         if not os.path.isdir(path):
+            self._state.is_made = False  # somebody may have removed the whole cache
             self._make_root()
-            self._state.files.make_directory(path)
+            try:
+                self._state.files.make_directory(path)
+            except OSError as error:
+                raise roots.unwritable(self.location, error) from error
         return Path(path)
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 from taskproc.default_plugins.directory_cache.files import Files
+from taskproc.default_plugins.directory_cache.root import unwritable
 from taskproc.interfaces import TaskKey
 
 FILES = 32
@@ -72,6 +73,10 @@ class Leases:
         """Claim these keys; returns those granted. A key held by this object is not granted again.
 
         On a file system without locks every key is granted.
+
+        Raises:
+            CacheError: the cache can't be written to.
+            FileNotFoundError: it is not there.
         """
         granted: set[TaskKey] = set()
         with self._guard:
@@ -87,8 +92,10 @@ class Leases:
         if not self._lockable:
             return True
         number, offset = place
+        # Outside of the try: a folder that may not be written to is no claim of another runner.
+        descriptor = self._descriptor(number)
         try:
-            _lock(self._descriptor(number), offset)
+            _lock(descriptor, offset)
         except OSError as error:
             if error.errno in _HELD_BY_ANOTHER:
                 return False
@@ -101,8 +108,13 @@ class Leases:
         descriptor = self._descriptors.get(number)
         if descriptor is None:
             self._forget_in_forks()
-            self._files.make_directory(self._folder)
-            descriptor = self._files.open_lock_file(f"{self._folder}/{number:02}")
+            try:
+                self._files.make_directory(self._folder)
+                descriptor = self._files.open_lock_file(f"{self._folder}/{number:02}")
+            except FileNotFoundError:
+                raise  # the cache is gone; whoever asks can make it again
+            except OSError as error:
+                raise unwritable(os.path.dirname(self._folder), error) from error
             self._descriptors[number] = descriptor
         return descriptor
 

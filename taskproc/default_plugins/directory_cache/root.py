@@ -121,6 +121,14 @@ def make(root: str, trust: bool, files: Files) -> None:
         ) from error
 
 
+def unwritable(root: str, error: OSError) -> CacheError:
+    """The error for a cache that is there and can't be written to."""
+    return CacheError(
+        f"the cache {root!r} can't be written to: {error.strerror}: {error.filename!r};"
+        " make it writable, or choose another path"
+    )
+
+
 def is_marked(root: str) -> bool:
     """Whether the root is a cache of ours."""
     return os.path.lexists(os.path.join(root, MARKER))
