@@ -21,7 +21,8 @@ from typing import Any
 from taskproc.core.records import Failure, Job, Outcome, TaskKey
 from taskproc.engine.failure import describe, last_lines, launched_failure
 from taskproc.engine.jobs import unpack_answers
-from taskproc.engine.worker import ORDERS_FILE, OUTCOME_FILE, spool_of_launched
+from taskproc.engine.opened_run import spool_of_launched
+from taskproc.engine.worker import ORDERS_FILE, OUTCOME_FILE
 from taskproc.errors import PluginError
 from taskproc.interfaces import Launcher
 

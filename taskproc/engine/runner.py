@@ -28,11 +28,12 @@ from taskproc.engine.batches import BUDGET_SECONDS
 from taskproc.engine.dispatch import EXECUTOR_LANE, Dispatch, worker_command
 from taskproc.engine.failure import failed_task_error
 from taskproc.engine.jobs import JobOrder, Payloads, RunOrder
+from taskproc.engine.opened_run import spool_of_worker
 from taskproc.engine.options import RunOptions, RunSetup, check_commands, read_options, warn_unknown_labels
+from taskproc.engine.orders import launched_job, order_of_run, plain_job
 from taskproc.engine.pickling import dumps
 from taskproc.engine.session import Cache
 from taskproc.engine.statistics import Statistics
-from taskproc.engine.worker import spool_of_worker
 from taskproc.errors import (
     DamagedEntryError,
     DamagedEntryWarning,
@@ -313,7 +314,10 @@ class Run:
         return self._setup.provider is not None and self._setup.provider.in_place
 
     def _dispatch(self, executor: Executor) -> Dispatch:
-        payloads = Payloads(self._run_order(captured=not self._in_place), self._classes)
+        order = order_of_run(
+            self._id, self._backend, self._classes, self._now.code_scheme, captured=not self._in_place
+        )
+        payloads = Payloads(order, self._classes)
         return Dispatch(
             executor=executor,
             in_place=self._in_place,
@@ -324,22 +328,6 @@ class Run:
             describe_job=self._describe_job,
             read_records=self._backend.look_up,
             keep_logs=self._keep_logs,
-        )
-
-    def _run_order(self, captured: bool) -> RunOrder:
-        modules = {cls.__module__ for cls in self._classes.values()} | {MAIN}
-        return RunOrder(
-            run=self._id,
-            backend=self._backend,
-            classes={name: dumps(cls).payload for name, cls in self._classes.items()},
-            sys_path=tuple(sys.path),
-            files=tuple(files_to_load(sorted(modules))),
-            folder=os.getcwd(),
-            pid=os.getpid(),
-            host=os.uname().nodename,
-            captured=captured,
-            code_scheme=self._now.code_scheme,
-            budget=BUDGET_SECONDS,
         )
 
     def _order_job(self, payloads: Payloads, key: TaskKey) -> JobOrder:
@@ -375,27 +363,8 @@ class Run:
         return self._lanes[key.name]
 
     def _describe_job(self, key: TaskKey, lane: str) -> Job:
-        labels = self._labels[key.name]
         task = self._nodes[key].task
-        base = Job(key=key, task_id=task.task_id, args=task._task.args, labels=labels)
+        labels = self._labels[key.name]
         if lane == EXECUTOR_LANE:
-            return base
-        word = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in key.name)[-32:]
-        name = f"t-{word.strip('-')}-{self._id[:6]}-{key.digest[:8]}"
-        directory = Path(self._backend.scratch()) / name
-        return replace(
-            base,
-            label=lane,
-            root=self._backend.location,
-            project=self._project(task),
-            directory=str(self._backend.data_directory(key, create=False)),
-            job_directory=str(directory),
-            stdout=str(directory / "client.out"),
-            stderr=str(directory / "client.err"),
-            name=name,
-        )
-
-    def _project(self, task: Task) -> str:
-        module = sys.modules.get(type(task).__module__)
-        file = module_file(module) if module is not None else None
-        return str(Path(file).parent) if file is not None else os.getcwd()
+            return plain_job(task, labels)
+        return launched_job(task, labels, lane, self._backend, self._id)

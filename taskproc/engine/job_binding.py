@@ -1,0 +1,103 @@
+"""What a task is bound to inside a job: it may load its upstreams' results, and that is all.
+
+Knows nothing of how the job is run or its result kept.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from taskproc.core.arguments import Encoder
+from taskproc.core.records import TaskKey
+from taskproc.core.task import Task, make_reference
+from taskproc.engine.jobs import FindsTasks, JobOrder
+from taskproc.engine.opened_run import OpenedRun
+from taskproc.errors import DamagedEntryError, MissingResultError, NoCacheError
+
+
+class JobBinding(FindsTasks):
+    """What a task is bound to inside a job: it may load results, and that is all."""
+
+    def __init__(self, run: OpenedRun, job: JobOrder) -> None:
+        self.run = run
+        self.instances: dict[tuple[type, str], Task] = {}
+        self.encoder = Encoder()
+        self.location = run.backend.location
+        self.unsound: list[TaskKey] = []
+        self._job = job
+        self._upstreams = {up.key: up for up in job.upstreams}
+        self._tasks: dict[TaskKey, Task] = {}
+
+    def find(self, key: TaskKey) -> Task:
+        """The task of this key: with its attributes if it is a direct upstream."""
+        task = self._tasks.get(key)
+        if task is None:
+            cls = self.run.task_class(key.name)
+            upstream = self._upstreams.get(key)
+            task = make_reference(cls, key.digest, upstream.args if upstream is not None else {}, self)
+            self._tasks[key] = task
+            self.instances[cls, key.digest] = task
+            if upstream is not None and upstream.attributes is not None:
+                self._give_attributes(task, upstream.attributes)
+        return task
+
+    def main_task(self) -> Task:
+        """The task of the job itself, with all its attributes in place."""
+        job = self._job
+        cls = self.run.task_class(job.key.name)
+        task = make_reference(cls, job.key.digest, job.args, self)
+        self._tasks[job.key] = task
+        self.instances[cls, job.key.digest] = task
+        for name, value in pickle.loads(job.attributes).items():
+            object.__setattr__(task, name, value)
+        return task
+
+    def _give_attributes(self, task: Task, blob: bytes) -> None:
+        def load() -> Mapping[str, Any]:
+            attributes: dict[str, Any] = pickle.loads(blob)
+            return attributes
+
+        if type(task).__getattr__ is Task.__getattr__:  # type: ignore[attr-defined]
+            task._task.attributes = load
+        else:  # a class that looks up attributes its own way gets them at once
+            for name, value in load().items():
+                object.__setattr__(task, name, value)
+
+    def load_result(self, task: Task) -> Any:
+        key = task._task.key
+        upstream = self._upstreams.get(key)
+        if upstream is not None and upstream.result is not None:
+            return pickle.loads(upstream.result)
+        try:
+            payload = self.run.backend.load(key, upstream.digest if upstream is not None else None)
+        except (DamagedEntryError, MissingResultError):
+            self.unsound.append(key)
+            raise
+        return pickle.loads(payload)
+
+    def data_directory(self, task: Task, create: bool) -> Path:
+        return self.run.backend.data_directory(task._task.key, create)
+
+    def log_path(self, task: Task, stream: Literal["stdout", "stderr"]) -> Path:
+        paths = self.run.backend.log_paths(task._task.key)
+        return paths.stdout if stream == "stdout" else paths.stderr
+
+    def initialise(self, depth: int, call: Callable[[], None]) -> None:
+        raise NoCacheError(
+            f"a task is constructed inside the run_task of {self._job.key.name}; construct upstream "
+            "tasks in __init__ (a pipeline of its own needs `with Cache(...)` around it)"
+        )
+
+    def wait_until_built(self, state: Any) -> None:
+        raise NoCacheError("tasks can't be constructed inside run_task")
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise NoCacheError(
+            "run_graph, plan and clear can't be called on an upstream inside a run_task "
+            f"({self._job.key.name})"
+        )
+
+    run_graph = plan = clear = clear_all = _refuse

@@ -1,0 +1,90 @@
+"""A run's order, opened once in a process that does its jobs.
+
+Decides what kind of place this process is, and what must be set up in it before anything of
+the user's is unpickled. Knows nothing of single jobs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+import pickle
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from taskproc.core.task import Task
+from taskproc.engine.capture import DescriptorCapture
+from taskproc.engine.jobs import RunOrder
+from taskproc.modules import load_file_as
+
+
+def spool_of_worker(scratch: Path, run: str, pid: int) -> Path:
+    """Where a worker of the pool keeps a task's output while it runs (`.out` and `.err` behind it)."""
+    return scratch / f"{run}-{pid}"
+
+
+def spool_of_launched(directory: str) -> Path:
+    """The same for a launched job."""
+    return Path(directory) / "task"
+
+
+class OpenedRun:
+    """A run's order, opened in this process: paths set, files loaded, classes on demand."""
+
+    def __init__(self, order: RunOrder) -> None:
+        self.order = order
+        self.backend = order.backend
+        self._classes: dict[str, type[Task]] = {}
+        self._capture: DescriptorCapture | None = None
+        self.spool = spool_of_worker(order.backend.scratch(), order.run, os.getpid())
+        self.host = os.uname().nodename
+        elsewhere = os.getpid() != order.pid or self.host != order.host
+        self.own_process = elsewhere and threading.current_thread() is threading.main_thread()
+        self.in_runner = not elsewhere
+        if self.own_process:
+            self._umask = os.umask(0o077)
+            os.umask(self._umask)
+
+    def task_class(self, name: str) -> type[Task]:
+        """The class of this task name, unpickled once."""
+        cls = self._classes.get(name)
+        if cls is None:
+            cls = pickle.loads(self.order.classes[name])
+            self._classes[name] = cls
+        return cls
+
+    def capture(self) -> DescriptorCapture:
+        """The capture of this process, which lasts from job to job."""
+        if self._capture is None:
+            self._capture = DescriptorCapture(self.spool.parent, self.spool.name)
+            atexit.register(self.end_capture)
+        return self._capture
+
+    def put_process_right(self) -> None:
+        """Undo what a task may have left in a process of ours that would strike the next one."""
+        with contextlib.suppress(OSError):
+            os.chdir(self.order.folder)
+        os.umask(self._umask)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def end_capture(self) -> None:
+        """Give descriptors 1 and 2 back to whoever owns this process."""
+        capture, self._capture = self._capture, None
+        if capture is not None:
+            capture.close()
+
+
+@functools.lru_cache(maxsize=2)
+def open_order(blob: bytes) -> OpenedRun:
+    """Open a run's order once in a process; every run has an order of its own."""
+    (sys_path, files, pid, host), order = pickle.loads(blob)
+    if os.getpid() != pid or os.uname().nodename != host:
+        sys.path[:] = sys_path
+        for name, file in files:
+            if name not in sys.modules:
+                load_file_as(name, file)
+    return OpenedRun(pickle.loads(order))
