@@ -23,7 +23,6 @@ from typing import Any
 
 import pytest
 
-from taskproc.components import CACHE_BACKEND, EXECUTOR, LAUNCHER, fault_of_class
 from taskproc.engine.dispatch import worker_command
 from taskproc.errors import CacheError, DamagedEntryError, MissingResultError
 from taskproc.interfaces import (
@@ -36,6 +35,7 @@ from taskproc.interfaces import (
     UpstreamRecord,
     content_digest,
 )
+from taskproc.registry.components import CACHE_BACKEND, EXECUTOR, LAUNCHER, fault_of_class
 
 
 def example_job(**changes: Any) -> Job:

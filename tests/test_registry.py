@@ -19,7 +19,6 @@ import pytest
 
 import taskproc
 from taskproc import hookspecs
-from taskproc.components import KINDS
 from taskproc.errors import (
     ComponentOptionError,
     DuplicateComponentError,
@@ -30,8 +29,9 @@ from taskproc.errors import (
 )
 from taskproc.hookspecs import hookimpl
 from taskproc.interfaces import Launcher, Reporter
-from taskproc.listeners import MOMENTS, RunListeners
 from taskproc.registry import COMMANDS_HOOK, DEFAULT_PLUGINS, Registry
+from taskproc.registry.components import KINDS
+from taskproc.registry.listeners import MOMENTS, RunListeners
 from taskproc.testing import example_job
 
 LAUNCHER_PLUGIN = """

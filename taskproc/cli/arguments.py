@@ -13,8 +13,8 @@ from inspect import Parameter
 from typing import Any
 
 from taskproc.cli.conversion import Misfit, describe, from_text
-from taskproc.components import did_you_mean
 from taskproc.errors import ArgumentError
+from taskproc.registry.components import did_you_mean
 
 
 def entry_arguments(cls: type, kwargs: Mapping[str, Any], assigned: Mapping[str, str]) -> dict[str, Any]:

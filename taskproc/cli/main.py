@@ -58,7 +58,7 @@ class TaskprocGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         command = self.get_command(ctx, args[0])
         if command is None:
-            from taskproc.components import did_you_mean
+            from taskproc.registry.components import did_you_mean
 
             hint = did_you_mean(args[0], COMMANDS)
             ctx.fail(

@@ -15,7 +15,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from taskproc.components import in_one_line
 from taskproc.core.schedule import check_rate_limits
 from taskproc.errors import (
     OptionError,
@@ -28,6 +27,7 @@ from taskproc.errors import (
 )
 from taskproc.interfaces import ExecutorProvider, Launcher, Reporter
 from taskproc.registry import Registry
+from taskproc.registry.components import in_one_line
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import secrets
-import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Sequence
@@ -18,20 +17,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from taskproc.components import in_one_line
 from taskproc.core.definition import task_labels
 from taskproc.core.freshness import stale_in_itself, upstream_records
 from taskproc.core.records import Failure, Job, Outcome, Record, RunReport, RunStats, TaskKey
 from taskproc.core.schedule import Scheduler
 from taskproc.core.task import Task
-from taskproc.engine.batches import BUDGET_SECONDS
 from taskproc.engine.dispatch import EXECUTOR_LANE, Dispatch, worker_command
 from taskproc.engine.failure import failed_task_error
-from taskproc.engine.jobs import JobOrder, Payloads, RunOrder
+from taskproc.engine.jobs import JobOrder, Payloads
 from taskproc.engine.opened_run import spool_of_worker
 from taskproc.engine.options import RunOptions, RunSetup, check_commands, read_options, warn_unknown_labels
 from taskproc.engine.orders import launched_job, order_of_run, plain_job
-from taskproc.engine.pickling import dumps
 from taskproc.engine.session import Cache
 from taskproc.engine.statistics import Statistics
 from taskproc.errors import (
@@ -41,8 +37,8 @@ from taskproc.errors import (
     MissingResultError,
     PluginError,
 )
-from taskproc.listeners import RunListeners
-from taskproc.modules import MAIN, files_to_load, module_file
+from taskproc.registry.components import in_one_line
+from taskproc.registry.listeners import RunListeners
 
 _RETRY_SECONDS = 0.1
 _LOG = logging.getLogger("taskproc")

@@ -14,9 +14,9 @@ import pytest
 from taskproc_docker import DockerLauncher
 
 from taskproc import Cache, FailedTaskError, Task
-from taskproc.components import LAUNCHER, make_component
 from taskproc.errors import ComponentOptionError, PluginWarning, PrefixError
 from taskproc.interfaces import Job, TaskKey
+from taskproc.registry.components import LAUNCHER, make_component
 from taskproc.testing import LauncherContract
 
 ME = f"{os.getuid()}:{os.getgid()}"

@@ -13,9 +13,9 @@ import pytest
 from taskproc_lsf import JbsubLauncher, LsfLauncher
 
 from taskproc import Cache, FailedTaskError, Task
-from taskproc.components import LAUNCHER, make_component
 from taskproc.errors import ComponentOptionError, PluginWarning
 from taskproc.interfaces import Job, TaskKey
+from taskproc.registry.components import LAUNCHER, make_component
 from taskproc.testing import LauncherContract
 
 ARGV = ["/usr/bin/python3", "-P", "-m", "taskproc.engine.worker", "/cache/jobs/1 a"]

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import pluggy
 
 from taskproc import hookspecs
-from taskproc.components import in_one_line
 from taskproc.errors import PluginError, PluginWarning
+from taskproc.registry.components import in_one_line
 
 MOMENTS = ("taskproc_run_started", "taskproc_job_started", "taskproc_job_finished", "taskproc_run_finished")
 

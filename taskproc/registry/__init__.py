@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from taskproc.components import (
+from taskproc.errors import DuplicateComponentError, PluginError, UnknownComponentError
+from taskproc.interfaces import CacheBackend, ExecutorProvider, Launcher, Reporter
+from taskproc.registry.components import (
     CACHE_BACKEND,
     COMPONENT_NAME,
     EXECUTOR,
@@ -29,17 +31,15 @@ from taskproc.components import (
     options_of,
     split_component_text,
 )
-from taskproc.errors import DuplicateComponentError, PluginError, UnknownComponentError
-from taskproc.interfaces import CacheBackend, ExecutorProvider, Launcher, Reporter
-from taskproc.listeners import (
+from taskproc.registry.listeners import (
     MOMENTS,
     Call,
     RunListeners,
     call_of,
     calls_of_reporter,
 )
-from taskproc.plugin_loader import Offer, PluginFailure, PluginLoader, failure_of, listed
-from taskproc.plugin_sources import DefaultPlugin, PluginSource, PluginSources, object_source
+from taskproc.registry.plugin_loader import Offer, PluginFailure, PluginLoader, failure_of, listed
+from taskproc.registry.plugin_sources import DefaultPlugin, PluginSource, PluginSources, object_source
 
 if TYPE_CHECKING:
     import click

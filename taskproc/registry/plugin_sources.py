@@ -19,9 +19,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from taskproc.components import Kind, did_you_mean
 from taskproc.errors import PluginError
 from taskproc.hookspecs import PROJECT
+from taskproc.registry.components import Kind, did_you_mean
 
 DISABLE_VARIABLE = "TASKPROC_DISABLE_PLUGINS"
 

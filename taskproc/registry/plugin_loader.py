@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, cast
 
 import pluggy
 
-from taskproc.components import KINDS, Kind, fault_of_class, in_one_line
 from taskproc.errors import PluginError, PluginWarning
-from taskproc.listeners import new_manager, register_checked
-from taskproc.plugin_sources import PluginSource, PluginSources, titled
+from taskproc.registry.components import KINDS, Kind, fault_of_class, in_one_line
+from taskproc.registry.listeners import new_manager, register_checked
+from taskproc.registry.plugin_sources import PluginSource, PluginSources, titled
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,9 @@ COMPONENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+.-]*")
 _LOADING = (
     __name__,
     "taskproc.registry",
-    "taskproc.listeners",
-    "taskproc.plugin_sources",
-    "taskproc.plugin_loader",
+    "taskproc.registry.listeners",
+    "taskproc.registry.plugin_sources",
+    "taskproc.registry.plugin_loader",
     "importlib",
     "pluggy",
 )
