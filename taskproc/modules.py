@@ -8,6 +8,7 @@ name. Knows nothing of tasks, caches or workers. The name found is kept on the m
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.machinery
 import importlib.util
@@ -234,6 +235,25 @@ def is_installed(file: str) -> bool:
         return True
     folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     return any(file.startswith(folder + os.sep) for folder in folders)
+
+
+def is_on_path_of_others(folder: str) -> bool:
+    """Whether other interpreters of this environment look for modules in a folder by themselves.
+
+    They do if PYTHONPATH names it, or a `.pth` file, as an editable installation leaves one.
+    """
+    if folder in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        return True
+    for site in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        try:
+            names = [name for name in os.listdir(site) if name.endswith(".pth")]
+        except OSError:
+            continue
+        for name in names:
+            with contextlib.suppress(OSError, UnicodeDecodeError), open(os.path.join(site, name)) as file:
+                if folder in file.read().splitlines():
+                    return True
+    return False
 
 
 def _alias(module: ModuleType, name: str, root: str) -> None:

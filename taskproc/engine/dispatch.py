@@ -26,7 +26,7 @@ from taskproc.engine.launch import Launches
 from taskproc.engine.worker import run_batch
 from taskproc.errors import ExecutorBrokenError, WorkerDiedError
 from taskproc.interfaces import AnnouncingExecutor, Launcher
-from taskproc.modules import is_installed
+from taskproc.modules import is_installed, is_on_path_of_others
 
 EXECUTOR_LANE = ""
 _MAX_UNSTARTED_DEATHS = 3
@@ -306,8 +306,8 @@ def _garbled(fault: object) -> ExecutorBrokenError:
 def worker_command(python: str | None = None) -> list[str]:
     """The command that starts a worker, as plain words; it finds this library in any case."""
     command = [python or sys.executable, "-P", "-m", "taskproc.engine.worker"]
-    if is_installed(taskproc.__file__):
-        return command
     folder = str(Path(taskproc.__file__).parent.parent)
+    if is_installed(taskproc.__file__) or is_on_path_of_others(folder):
+        return command
     known = os.environ.get("PYTHONPATH")
     return ["env", f"PYTHONPATH={folder}{os.pathsep + known if known else ''}", *command]

@@ -34,7 +34,7 @@ class Encodable:
 
     def encode_with(self, encoder: Encoder) -> JSON:
         """The JSON form, taken as it is. `encoder` encodes what it holds; `encoder.where` names it."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__qualname__} does not say how it is encoded")
 
 
 def encoding_for(kind: type) -> Encoding:
