@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_c
 from taskproc.core.records import (
     JSON,
     DataFile,
+    Event,
     Failure,
     Job,
     Outcome,
@@ -25,10 +26,13 @@ from taskproc.core.records import (
     Record,
     RunReport,
     RunStats,
+    StoredEntry,
     TaskKey,
     UpstreamRecord,
     content_digest,
 )
+
+from taskproc.errors import CacheError
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -39,6 +43,7 @@ __all__ = [
     "AnnouncingExecutor",
     "CacheBackend",
     "DataFile",
+    "Event",
     "ExecutorProvider",
     "Failure",
     "Job",
@@ -51,6 +56,7 @@ __all__ = [
     "Reporter",
     "RunReport",
     "RunStats",
+    "StoredEntry",
     "TaskKey",
     "UpstreamRecord",
     "content_digest",
@@ -173,6 +179,60 @@ class CacheBackend(ABC):
     def close(self) -> None:  # noqa: B027 - many backends hold nothing
         """Give back descriptors and claims. The backend may be used again afterwards."""
 
+    # What people ask of a cache beside its results. A backend without these answers less.
+
+    def task_names(self) -> list[str]:
+        """The names of the tasks of which something is stored, sorted; writes nothing.
+
+        Raises:
+            CacheError: this backend can't list what it holds.
+        """
+        raise CacheError(f"a cache of the kind {self.name!r} can't list what it holds")
+
+    def stored(self, task_name: str) -> Iterable[StoredEntry]:
+        """What is stored of the tasks of this name, in no particular order; writes nothing.
+
+        Raises:
+            CacheError: this backend can't list what it holds.
+        """
+        raise CacheError(f"a cache of the kind {self.name!r} can't list what it holds")
+
+    def replace_record(self, key: TaskKey, record: Record) -> None:
+        """Give the stored result of `key` another record, and by that another key if it has one.
+
+        The result, its data and its logs go along as they are. An entry that stands under the
+        new key already is replaced. Repeating a call that was broken off completes it.
+
+        Raises:
+            MissingResultError: nothing is stored under either key.
+            CacheError: this backend can't do that.
+        """
+        raise CacheError(f"a cache of the kind {self.name!r} can't change its records")
+
+    def keep_code(self, digest: str, data: bytes) -> None:  # noqa: B027 - an aid for people
+        """Keep a text of source code under its digest (hex), for `kept_code`."""
+
+    def kept_code(self, digest: str) -> bytes | None:
+        """What was kept under a digest, or None."""
+        return None
+
+    def note(self, event: Event) -> None:  # noqa: B027 - an aid for people
+        """Remember an event, for `events`. Does nothing where no cache was made yet."""
+
+    def events(self, key: TaskKey) -> list[Event]:
+        """What is known to have happened to the result of a task, the latest last."""
+        return []
+
+    def post(self, run: str, facts: Mapping[str, JSON]) -> None:  # noqa: B027 - an aid for people
+        """Let others see what a run of this process is doing; replaces what it posted before."""
+
+    def unpost(self, run: str) -> None:  # noqa: B027 - an aid for people
+        """Take back what a run posted, at its end. A dead runner's posts go by themselves."""
+
+    def posts(self) -> list[Mapping[str, JSON]]:
+        """What the runs that are alive have posted; writes nothing."""
+        return []
+
 
 class Announcer(Protocol):
     """What work in a worker process may tell the runner while it is under way."""
@@ -192,6 +252,7 @@ class AnnouncingExecutor(Protocol):
     worker, with an `Announcer`. `on_message` is called with each message, on any thread,
     before the future is done. The future may offer `kill()`, which ends the worker that runs
     it; if the worker dies the future's exception is a `WorkerDiedError` with the last position.
+    It may offer `progress()`: the pid of that worker and the last position, or None.
     """
 
     def submit_work(

@@ -53,16 +53,22 @@ class Record:
     Attributes:
         key: the task.
         args: the arguments as `task_args` shows them.
-        code: fingerprint of the code that computed it; `code_scheme` numbers how it was made.
+        code: fingerprint of the code that computed it (see `core.fingerprint`); `code_scheme`
+            numbers how it was made.
         attributes: digest of the plain attributes that `__init__` left.
-        upstreams: the direct upstreams and the versions that were read.
+        upstreams: the direct upstreams and the versions that were read. An input file is one of
+            them, under the task name `INPUT_FILE`.
         digest: `content_digest` of the uncompressed pickle of the result.
         version: digest of the result's whole content: `digest`, and the data files if any.
         data: the files of the data directory.
         root: the cache's root if the result names a path below it, else None.
         python: minor version ("3.11") if the pickle carries code by value, else None.
         provenance: who computed it, when and how long (`job`: a random id of the job that
-            saved it; `seconds`: float; `started`: Unix time; `host`, `pid`, `python`, `taskproc`).
+            saved it; `seconds`: float; `started`: Unix time; `host`, `pid`, `python`, `taskproc`;
+            `packages`: the versions of what else is installed that the code names; `put`: who
+            put the value in by hand; `accepted`: who took which edit of the code for harmless).
+        left: of the attributes, for people, those that are not plainly arguments: their JSON, or
+            a digest of it if it is long.
     """
 
     key: TaskKey
@@ -77,10 +83,24 @@ class Record:
     root: str | None = None
     python: str | None = None
     provenance: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+    left: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
 
+
+INPUT_FILE = "taskproc.InputFile"
+"""The task name under which a record lists an input file among its upstreams."""
 
 ReasonKind = Literal[
-    "missing", "code", "attributes", "upstreams", "upstream_runs", "forced", "python", "moved", "damaged"
+    "missing",
+    "code",
+    "attributes",
+    "upstreams",
+    "upstream_runs",
+    "forced",
+    "python",
+    "moved",
+    "damaged",
+    "input_missing",
+    "upstream_blocked",
 ]
 
 
@@ -93,14 +113,24 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do: which tasks would run, and why, and which are cached.
+    """What a run would do: which tasks would run, and why, which are cached, which can't run.
 
-    `run` keeps the order in which the tasks could run one after the other.
+    Attributes:
+        root: the task that was asked about.
+        run: the tasks that would run, in an order in which they could run one after the other.
+        cached: the tasks that the cache answers.
+        blocked: the tasks that can't run, for an input file of theirs or above them is missing.
+        seconds: how long the tasks in `run` are expected to take, by task name: the sum over
+            its tasks of what was recorded for each or, where nothing was, for others of the name.
+        untimed: the task names in `run` of which no duration is recorded.
     """
 
     root: TaskKey
     run: Mapping[TaskKey, Reason]
     cached: Sequence[TaskKey]
+    blocked: Mapping[TaskKey, Reason] = field(default_factory=dict[TaskKey, Reason])
+    seconds: Mapping[str, float] = field(default_factory=dict[str, float])
+    untimed: Sequence[str] = ()
 
     @property
     def run_counts(self) -> dict[str, int]:
@@ -115,10 +145,71 @@ class Plan:
     @property
     def reason_counts(self) -> dict[str, dict[str, int]]:
         """For each task name, how many would run for each reason."""
-        counts: dict[str, Counter[str]] = {}
-        for key, reason in self.run.items():
-            counts.setdefault(key.name, Counter())[reason.text] += 1
-        return {name: dict(counter) for name, counter in counts.items()}
+        return _reason_counts(self.run)
+
+    @property
+    def blocked_counts(self) -> dict[str, int]:
+        """How many tasks can't run, by task name."""
+        return dict(Counter(key.name for key in self.blocked))
+
+    @property
+    def blocked_reason_counts(self) -> dict[str, dict[str, int]]:
+        """For each task name, how many can't run for each reason."""
+        return _reason_counts(self.blocked)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing but the entry task, which is run in any case, would run."""
+        return not self.blocked and all(reason.kind == "forced" for reason in self.run.values())
+
+
+def _reason_counts(reasons: Mapping[TaskKey, Reason]) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = {}
+    for key, reason in reasons.items():
+        counts.setdefault(key.name, Counter())[reason.text] += 1
+    return {name: dict(counter) for name, counter in counts.items()}
+
+
+EventKind = Literal["cleared", "damaged", "removed", "failed", "renamed"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a stored result, or in place of one.
+
+    Attributes:
+        kind: "cleared" on request, found "damaged", "removed" from the disk by hand, a job that
+            "failed", or "renamed".
+        key: the task; its digest is "" if all tasks of the name are meant.
+        when: Unix time in seconds, for people; None if it is not known.
+        who: user, host and process ("ann@node7, process 4711"), or "".
+        text: what else there is to say, in words.
+        record: the record of the result that is gone, where that is still known.
+    """
+
+    kind: EventKind
+    key: TaskKey
+    when: float | None = None
+    who: str = ""
+    text: str = ""
+    record: Record | None = None
+
+
+@dataclass(frozen=True)
+class StoredEntry:
+    """What a cache holds of one task: a whole result, or the trace of a failure, or both.
+
+    Attributes:
+        key: the task.
+        record: of the whole stored result, or None.
+        size: bytes of the result and of its data files.
+        failure: how the last job failed, if no result was stored since.
+    """
+
+    key: TaskKey
+    record: Record | None
+    size: int
+    failure: Event | None = None
 
 
 @dataclass(frozen=True)
@@ -166,14 +257,17 @@ class Failure:
     pickled: bytes | None = None
 
 
-OutcomeKind = Literal["finished", "failed", "cancelled", "done elsewhere", "damaged", "returned"]
+OutcomeKind = Literal[
+    "finished", "failed", "cancelled", "done elsewhere", "unchanged", "damaged", "returned"
+]
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How one job ended.
 
-    Reporters hear of "finished", "failed", "cancelled" and "done elsewhere". The engine
+    Reporters hear of "finished", "failed", "cancelled", "done elsewhere" and "unchanged" (with
+    `early_cutoff`: nothing was run, as the upstreams came to the same content). The engine
     alone sees "damaged" (an upstream's stored result, named by `damaged`, is not sound: the
     job waits for it) and "returned" (the job was handed back before it started).
     `seconds` is the time it ran; `waited` the time from ready to start.
