@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import shlex
 import signal
 import traceback
@@ -15,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from taskproc.core.records import JSON, Failure, Job, Outcome
-from taskproc.engine.pickling import dumps
+from taskproc.engine.pickling import dumps, loads
 from taskproc.errors import FailedTaskError, TaskprocError
 from taskproc.tracebacks import own_lines
 
@@ -47,7 +46,7 @@ def _pickled(error: BaseException) -> bytes | None:
     """The exception's pickle, if it also comes back from it."""
     try:
         payload = dumps(error).payload
-        return payload if isinstance(pickle.loads(payload), BaseException) else None
+        return payload if isinstance(loads(payload), BaseException) else None
     except BaseException:  # noqa: BLE001 - reducers of strangers may raise anything
         return None
 
@@ -81,7 +80,7 @@ def _cause(failure: Failure) -> BaseException | None:
     """The task's own exception, or its text where it can't be carried."""
     if failure.pickled is not None:
         try:
-            cause = pickle.loads(failure.pickled)
+            cause = loads(failure.pickled)
             if isinstance(cause, BaseException):
                 return cause
         except Exception:  # noqa: BLE001 - it came back in the worker, not here

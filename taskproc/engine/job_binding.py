@@ -5,7 +5,6 @@ Knows nothing of how the job is run or its result kept.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +14,7 @@ from taskproc.core.records import TaskKey
 from taskproc.core.task import Task, make_reference
 from taskproc.engine.jobs import FindsTasks, JobOrder
 from taskproc.engine.opened_run import OpenedRun
+from taskproc.engine.pickling import loads
 from taskproc.errors import DamagedEntryError, MissingResultError, NoCacheError
 
 
@@ -51,13 +51,13 @@ class JobBinding(FindsTasks):
         task = make_reference(cls, job.key.digest, job.args, self)
         self._tasks[job.key] = task
         self.instances[cls, job.key.digest] = task
-        for name, value in pickle.loads(job.attributes).items():
+        for name, value in loads(job.attributes).items():
             object.__setattr__(task, name, value)
         return task
 
     def _give_attributes(self, task: Task, blob: bytes) -> None:
         def load() -> Mapping[str, Any]:
-            attributes: dict[str, Any] = pickle.loads(blob)
+            attributes: dict[str, Any] = loads(blob)
             return attributes
 
         if type(task).__getattr__ is Task.__getattr__:  # type: ignore[attr-defined]
@@ -70,13 +70,13 @@ class JobBinding(FindsTasks):
         key = task._task.key
         upstream = self._upstreams.get(key)
         if upstream is not None and upstream.result is not None:
-            return pickle.loads(upstream.result)
+            return loads(upstream.result)
         try:
             payload = self.run.backend.load(key, upstream.digest if upstream is not None else None)
         except (DamagedEntryError, MissingResultError):
             self.unsound.append(key)
             raise
-        return pickle.loads(payload)
+        return loads(payload)
 
     def data_directory(self, task: Task, create: bool) -> Path:
         return self.run.backend.data_directory(task._task.key, create)

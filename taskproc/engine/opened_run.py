@@ -19,6 +19,7 @@ from pathlib import Path
 from taskproc.core.task import Task
 from taskproc.engine.capture import DescriptorCapture
 from taskproc.engine.jobs import RunOrder
+from taskproc.engine.pickling import loads
 from taskproc.modules import load_file_as
 
 
@@ -53,7 +54,7 @@ class OpenedRun:
         """The class of this task name, unpickled once."""
         cls = self._classes.get(name)
         if cls is None:
-            cls = pickle.loads(self.order.classes[name])
+            cls = loads(self.order.classes[name])
             self._classes[name] = cls
         return cls
 
@@ -87,4 +88,4 @@ def open_order(blob: bytes) -> OpenedRun:
         for name, file in files:
             if name not in sys.modules:
                 load_file_as(name, file)
-    return OpenedRun(pickle.loads(order))
+    return OpenedRun(loads(order))

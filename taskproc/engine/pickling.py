@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 import pickle
+import threading
 from collections.abc import Callable
 from pathlib import PurePath
 from types import FunctionType
@@ -77,6 +78,48 @@ def dumps(value: Any, root: str | None = None, task_reducer: Callable[[Task], An
     pickler.dump(value)
     payload = file.getvalue()
     return Pickled(payload, pickler.by_value, pickler.names_root or _mentions(payload, root))
+
+
+def loads(payload: bytes) -> Any:
+    """Unpickle a value, and leave the classes that are in this process already as they are.
+
+    cloudpickle finds a class that went by value from here again, but sets its attributes anew:
+    its methods would be replaced by copies that no longer know the file they are from.
+    """
+    if _SETS_CLASS not in payload:
+        return pickle.loads(payload)
+    with _one_at_a_time:  # so that a class that is known has all its attributes
+        return _Unpickler(io.BytesIO(payload)).load()
+
+
+_SETS_CLASS = b"_class_setstate"
+_one_at_a_time = threading.RLock()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Takes the attributes of a class that goes by value only if the class is new here."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self._known: set[int] = set()
+
+    def find_class(self, module_name: str, name: str) -> Any:
+        found = super().find_class(module_name, name)
+        if module_name.partition(".")[0] != "cloudpickle":
+            return found
+        if name.startswith("_make_skeleton_"):
+            return lambda *args: self._find_or_make(found, args)
+        if name == _SETS_CLASS.decode():
+            return lambda cls, state: cls if id(cls) in self._known else found(cls, state)
+        return found
+
+    def _find_or_make(self, make: Callable[..., type], args: tuple[Any, ...]) -> type:
+        tracked = getattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
+        is_known = any(isinstance(arg, str) and arg in tracked for arg in args)
+        cls = make(*args)
+        if is_known:
+            self._known.add(id(cls))
+        return cls
 
 
 def _mentions(payload: bytes, root: str | None) -> bool:

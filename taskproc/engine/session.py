@@ -10,7 +10,6 @@ import contextlib
 import contextvars
 import gc
 import os
-import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ from taskproc.core.freshness import Circumstances, make_plan
 from taskproc.core.graph import TaskGraph, build_graph
 from taskproc.core.records import Plan, Record, RunStats, TaskKey, content_digest
 from taskproc.core.task import Task, enter_scope, leave_scope
-from taskproc.engine.pickling import dumps
+from taskproc.engine.pickling import dumps, loads
 from taskproc.engine.reachable_code import CodeReader
 from taskproc.engine.versions import python_minor
 from taskproc.errors import CacheError, MissingResultError, TaskDefinitionError
@@ -157,7 +156,7 @@ class Cache(contextlib.ContextDecorator):
         payload = self.backend.load(key, record.digest)
         enter_scope(self)  # a task inside the result is one of this Cache
         try:
-            return pickle.loads(payload)
+            return loads(payload)
         finally:
             leave_scope()
 
