@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from pathlib import PurePath
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from taskproc.core.arguments.binder import Binder, default_factories
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 BUILT_IN_NAMES = frozenset(
     {
         "task_name", "task_id", "task_args", "task_directory", "task_stdout", "task_stderr",
-        "run_graph", "plan", "get_result", "get_upstreams", "to_json",
+        "run_graph", "plan", "why", "is_cached", "get_result", "get_record", "get_arguments",
+        "get_upstreams", "to_json",
         "clear_task", "clear_all_tasks", "cli", "_task", "_task_name", "_task_class",
     }
 )  # fmt: skip
@@ -51,8 +54,12 @@ class TaskClass:
         return (_nothing, ())
 
 
+SETTINGS = frozenset({"task_label", "task_compress_level", "task_code", "task_version", "task_depends_on"})
+"""Class attributes whose statements are no code: how a task is run and stored, and what it states."""
+
+
 def check_definition(cls: type[Task], root: type[Task]) -> None:
-    """Refuse a class that overrides a built-in name of `root` (Task), or has a bad label or level."""
+    """Refuse a class that overrides a built-in name of `root` (Task), or has a bad setting."""
     for base in cls.__mro__:
         if base is root:
             break
@@ -73,6 +80,27 @@ def check_definition(cls: type[Task], root: type[Task]) -> None:
         raise TaskDefinitionError(
             f"{cls.__qualname__}.task_compress_level is {level!r}; it must be an integer from 0 to 9"
         )
+    _check_statements(cls)
+
+
+def _check_statements(cls: type[Task]) -> None:
+    """Refuse a bad `task_code` or `task_depends_on`; what they come to is found out at plan."""
+    mode: Any = cls.task_code
+    if not (mode is None or (isinstance(mode, str) and mode in ("deep", "class", "off"))):
+        raise TaskDefinitionError(
+            f"{cls.__qualname__}.task_code is {mode!r}; it must be 'deep', 'class', 'off' or None"
+        )
+    things: Any = cls.task_depends_on
+    if not isinstance(things, list | tuple):
+        raise TaskDefinitionError(
+            f"{cls.__qualname__}.task_depends_on is {things!r}; it must be a list or a tuple"
+        )
+    for thing in things:
+        if not (isinstance(thing, str | PurePath | ModuleType) or callable(thing)):
+            raise TaskDefinitionError(
+                f"{cls.__qualname__}.task_depends_on holds {thing!r}; it may hold functions, classes and "
+                "modules, pathlib paths, and names of installed distributions"
+            )
 
 
 def task_labels(cls: type[Task]) -> tuple[str, ...]:

@@ -8,37 +8,118 @@ nothing of how the parts are found.
 from __future__ import annotations
 
 import dis
+import re
 import sys
 from collections.abc import Iterable
 from types import CodeType
+from typing import NamedTuple, TypeAlias
 
 from taskproc.core.normal_form import NormalForm, constant_text, normal_form, text_digest
+from taskproc.core.records import CodeMode
 from taskproc.core.scopes import Reference
 
 __all__ = [
     "SCHEME",
+    "CodeMode",
+    "Fingerprint",
     "NormalForm",
     "Reference",
     "bytecode_form",
     "combine",
+    "fingerprint_of",
     "name_parts",
     "normal_form",
+    "part_digest",
+    "read_fingerprint",
+    "same_code",
     "text_digest",
 ]
 
-SCHEME: int = 1
+SCHEME: int = 2
 """Numbers how fingerprints are made; those of two schemes can't be compared."""
+
+NamedDigest: TypeAlias = tuple[str, str]
+"""A name, and the digest of what stands under it."""
+
+_SHORT = 16
+_FINGERPRINT = re.compile(rf"([0-9a-f]{{32}})\.([0-9a-f]{{{_SHORT}}})\.((?:[0-9a-f]{{{_SHORT}}})?)")
 
 _HAS_DOCSTRING = 0x4000000  # CO_HAS_DOCSTRING, from Python 3.14 on
 _KIND_FLAGS = 0x2AC  # *args, **kwargs, generator, coroutine, async generator
 
 
-def combine(parts: Iterable[tuple[str, str]]) -> str:
-    """The fingerprint of code that consists of these parts: (name, digest) pairs, in any order."""
+class Fingerprint(NamedTuple):
+    """The fingerprint of a class, as records keep it: `DEEP.CLASS.STATED`.
+
+    Attributes:
+        deep: 32 hex digits over all the code that is reached, and over the two others.
+        own: 16 hex digits over the class and its bases in the project.
+        stated: 16 hex digits over what the class states, "" if that is nothing.
+    """
+
+    deep: str
+    own: str
+    stated: str
+
+    def __str__(self) -> str:
+        return f"{self.deep}.{self.own}.{self.stated}"
+
+
+def fingerprint_of(
+    reached: Iterable[NamedDigest], own: Iterable[NamedDigest], stated: Iterable[NamedDigest]
+) -> Fingerprint:
+    """The fingerprint of a class, in whatever order its parts come.
+
+    Args:
+        reached: all parts that are reached.
+        own: those of them that are the class and its bases.
+        stated: what the class states, each thing with the digest of what it comes to.
+    """
+    things = sorted(stated)
+    stated_digest = combine(things)[:_SHORT] if things else ""
+    own_digest = combine(own)[:_SHORT]
+    deep = text_digest(f"{combine(reached)} {own_digest} {stated_digest}")
+    return Fingerprint(deep, own_digest, stated_digest)
+
+
+def read_fingerprint(text: str) -> Fingerprint | None:
+    """A fingerprint from its text; None if it is not one, or one of an older form."""
+    found = _FINGERPRINT.fullmatch(text)
+    return Fingerprint(*found.groups()) if found is not None else None
+
+
+def same_code(stored: str, current: str, mode: CodeMode) -> bool:
+    """Whether two fingerprints stand for the same code, as far as it counts in this mode.
+
+    One that can't be read is like no other; but where no code counts and nothing is stated
+    now, there is nothing to be read.
+    """
+    before, now = read_fingerprint(stored), read_fingerprint(current)
+    if now is None:
+        return False
+    if before is None:
+        return mode == "off" and not now.stated
+    if mode == "deep":
+        return before == now
+    return before.stated == now.stated and (mode == "off" or before.own == now.own)
+
+
+def part_digest(own: str, links: Iterable[tuple[str, Iterable[str]]]) -> str:
+    """The digest of a part, from that of its own form and from what its names lead to.
+
+    Args:
+        own: digest of what counts of the part itself.
+        links: each name in it, with the labels of what it leads to.
+    """
+    return text_digest("\n".join([own, *("\t".join((name, *labels)) for name, labels in links)]))
+
+
+def combine(parts: Iterable[NamedDigest]) -> str:
+    """The digest of code that consists of these parts, in any order."""
     return text_digest("\n".join(f"{name} {digest}" for name, digest in sorted(set(parts))))
 
 
-def name_parts(parts: Iterable[tuple[str, str]]) -> dict[str, str]:
+def name_parts(parts: Iterable[NamedDigest]) -> dict[str, str]:
     """The same parts by name, for people; of two under one name the second is called `name#2`."""
     named: dict[str, str] = {}
     count: dict[str, int] = {}

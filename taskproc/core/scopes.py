@@ -21,6 +21,12 @@ class Reference(NamedTuple):
     module: str | None = None
     level: int = 0
 
+    @property
+    def text(self) -> str:
+        """The reference as one word: `helpers.f`, or `.lib.deep:deep` where it is imported."""
+        path = ".".join(self.path)
+        return path if self.module is None else f"{'.' * self.level}{self.module}:{path}"
+
 
 class Scope:
     """The names of one function, class body or comprehension; "root" is the module around it all.

@@ -11,16 +11,30 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskproc.core.arguments import Encoder
-from taskproc.core.fingerprint import SCHEME, combine, name_parts
+from taskproc.core.fingerprint import SCHEME, combine, fingerprint_of, name_parts
 from taskproc.core.records import JSON
+from taskproc.engine.reachable_code.installed import Installed
 from taskproc.engine.reachable_code.live_code import LiveCode
-from taskproc.engine.reachable_code.parts import Part, PartTable
+from taskproc.engine.reachable_code.parts import Part, PartTable, bodies, foreign_modules
 from taskproc.engine.reachable_code.project import Project
 from taskproc.engine.reachable_code.source_files import Sources, module_globals
+from taskproc.engine.reachable_code.statements import Statement, Statements, packages
 from taskproc.engine.reachable_code.values import cells, defaults
+
+
+class _Reached(NamedTuple):
+    """What a class reaches, which parts of that are its own, what it states and the code of that."""
+
+    parts: list[Part]
+    own: list[Part]
+    stated: list[tuple[Statement, list[Part]]]
+
+    def fingerprint(self) -> str:
+        stated = [(said.name, combine([("", said.digest), *_pairs(parts)])) for said, parts in self.stated]
+        return str(fingerprint_of(_pairs(self.parts), _pairs(self.own), stated))
 
 
 class CodeReader:
@@ -32,26 +46,33 @@ class CodeReader:
     scheme = SCHEME
     """Numbers how the fingerprints are made."""
 
-    def __init__(self, sources: Sources | None = None) -> None:
+    def __init__(self, sources: Sources | None = None, installed: Installed | None = None) -> None:
         self._sources = sources or Sources()
+        self._installed = installed or Installed()
+        self._statements = Statements(self._sources, self._installed, Encoder(self.encode_function))
         self._code: dict[str | None, tuple[LiveCode, PartTable]] = {}
         self._fingerprints: dict[type, str] = {}
+        self._packages: dict[type, dict[str, str]] = {}
         self._encoding: set[int] = set()
         self._lock = threading.RLock()
 
     def refreshed(self) -> CodeReader:
         """A reader that sees what changed in memory since; files that did not are not read again."""
-        return CodeReader(self._sources.refreshed())
+        return CodeReader(self._sources.refreshed(), self._installed.refreshed())
 
     def fingerprint(self, cls: type) -> str:
-        """The fingerprint of all the code a class reaches: 32 hex digits.
+        """The fingerprint of a class, `DEEP.CLASS.STATED` (see `core.fingerprint.Fingerprint`).
 
         The same for one state of the code on every supported Python, wherever the project lies
         and however its file is run; except for code without source, read as bytecode.
+
+        Raises:
+            ArgumentError: its `task_version` can't be written down.
+            UsageError: a file or a distribution that its `task_depends_on` names can't be had.
         """
         known = self._fingerprints.get(cls)
         if known is None:
-            known = self._fingerprints[cls] = combine(self._reach(cls))
+            known = self._fingerprints[cls] = self._reach(cls).fingerprint()
         return known
 
     def fingerprint_with(self, cls: type, also: Iterable[Any]) -> str:
@@ -60,9 +81,8 @@ class CodeReader:
         What holds no code of the project, as plain data, changes nothing.
         """
         with self._lock:
-            code, _ = self._for_module(cls.__module__)
-            held = [part for thing in also for part in code.parts_of(thing)]
-            return combine(self._reach(cls, held)) if held else self.fingerprint(cls)
+            held = self._held(cls, also)
+            return self._reach(cls, held).fingerprint() if held else self.fingerprint(cls)
 
     def parts(self, cls: type) -> dict[str, str]:
         """What the fingerprint of a class is made of: a digest for each part, by name.
@@ -70,7 +90,18 @@ class CodeReader:
         A name is the canonical module with the qualified name (`helpers.f`); where two parts
         share one, the second is `name#2`.
         """
-        return name_parts(self._reach(cls))
+        return name_parts(_pairs(self._reach(cls).parts))
+
+    def packages(self, cls: type) -> dict[str, str]:
+        """The installed distributions that the code of a class names or imports, with their versions.
+
+        Neither the standard library nor taskproc is among them, nor what can't be told.
+        """
+        known = self._packages.get(cls)
+        if known is None:
+            modules = foreign_modules(self._reach(cls).parts)
+            known = self._packages[cls] = packages(modules, self._installed)
+        return known
 
     def encode_function(self, function: FunctionType) -> JSON:
         """The JSON form of a function without a name (a lambda, a closure) as an argument.
@@ -93,12 +124,19 @@ class CodeReader:
                 reached = table.reach([code.function_part(function)])
             finally:
                 self._encoding.discard(id(function))
-        return {"__function__": combine(reached), "defaults": values, "cells": held}
+        return {"__function__": combine(_pairs(reached)), "defaults": values, "cells": held}
 
-    def _reach(self, cls: type, also: Sequence[Part] = ()) -> list[tuple[str, str]]:
+    def _reach(self, cls: type, also: Sequence[Part] = ()) -> _Reached:
         with self._lock:
             code, table = self._for_module(cls.__module__)
-            return table.reach([code.class_part(cls), *also])
+            roots = [code.class_part(cls), *also]
+            stated = self._statements.of_class(cls, code)
+            reached = table.reach([*roots, *(part for said in stated for part in said.parts)])
+            return _Reached(reached, bodies(roots), [(said, table.reach(said.parts)) for said in stated])
+
+    def _held(self, cls: type, also: Iterable[Any]) -> list[Part]:
+        code, _ = self._for_module(cls.__module__)
+        return [part for thing in also for part in code.parts_of(thing)]
 
     def _for_module(self, module: str | None) -> tuple[LiveCode, PartTable]:
         """An installed task's own top-level package is followed as well, so it has its own parts."""
@@ -114,3 +152,7 @@ class CodeReader:
                 table,
             )
         return found
+
+
+def _pairs(parts: Iterable[Part]) -> list[tuple[str, str]]:
+    return [(part.name, part.digest) for part in parts]

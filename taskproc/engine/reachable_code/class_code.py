@@ -11,9 +11,10 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from taskproc.core.arguments import digest
-from taskproc.core.fingerprint import normal_form
+from taskproc.core.definition import SETTINGS
+from taskproc.core.fingerprint import normal_form, text_digest
 from taskproc.core.task import Task
-from taskproc.engine.reachable_code.parts import Links, Part
+from taskproc.engine.reachable_code.parts import Links, Part, Target
 from taskproc.engine.reachable_code.project import Project
 from taskproc.engine.reachable_code.source_files import Sources, module_globals
 from taskproc.engine.reachable_code.values import encoded, functions_in
@@ -21,9 +22,6 @@ from taskproc.modules import canonical_name
 
 if TYPE_CHECKING:
     from taskproc.engine.reachable_code.live_code import LiveCode
-
-SETTINGS = frozenset({"task_label", "task_compress_level"})
-"""Attributes of a Task class that say how it is run and stored, not what it computes."""
 
 
 class ClassCode:
@@ -43,32 +41,38 @@ class ClassCode:
     def fill(self, part: Part, cls: type) -> None:
         own, others = methods(cls, self._project.has_globals)
         found = self._sources.of_class(cls, own)
-        text, links = f"class {cls.__qualname__}", []
+        links: Links = []
+        own_digest = text_digest("a class without source")
         if found is None:
             home = cls.__module__
+            part.body = [part for function in own for part in self._live.parts_of(function)]
             others = own + [f for f in others if f.__globals__.get("__name__", home) == home]
         else:
             form = normal_form([found[1]], SETTINGS if issubclass(cls, Task) else ())
             names = own[0].__globals__ if own else module_globals(cls.__module__)
             free = {name for function in own for name in function.__code__.co_freevars}
-            text, links = form.digest, self._live.links(form, names, free)
+            own_digest, links = form.digest, self._live.links(form, names, free)
             for function in own:
                 links += self._live.captured(f"{part.name}.{function.__name__}", function)
             followed = self._project.has_globals
             others = [f for f in others if not is_generated(f) and followed(f.__globals__)]
-        links += [(f"function {function.__name__}", self._live.parts_of(function)) for function in others]
+        for function in others:
+            links.append((f"function {function.__name__}", [*self._live.parts_of(function)]))
         if found is None or "<locals>" in cls.__qualname__:
             for name, value in data(cls):
-                links.append((name, self._live.held(f"{part.name}.{name}", value)))
-        part.settle(text, self._without_relatives(cls, links) + self._bases(cls))
-
-    def _bases(self, cls: type) -> Links:
+                held = self._live.held(f"{part.name}.{name}", value)
+                part.body += held
+                links.append((name, [*held]))
         bases = [base for base in (*cls.__bases__, type(cls)) if self._project.has_class(base)]
-        return [("base", [self._live.class_part(base)]) for base in bases]
+        parts = [self._live.class_part(base) for base in bases]
+        part.body += parts
+        part.settle(own_digest, self._without_relatives(cls, links) + [("base", [one]) for one in parts])
 
     def _without_relatives(self, cls: type, links: Links) -> Links:
         """The links without those to the class itself and its bases by name: they count in full."""
-        relatives = {self._live.task_part(base) for base in cls.__mro__ if issubclass(base, Task)}
+        relatives: set[Target] = {
+            self._live.task_part(base) for base in cls.__mro__ if issubclass(base, Task)
+        }
         return [(name, [part for part in parts if part not in relatives]) for name, parts in links]
 
     def label(self, cls: type) -> str:

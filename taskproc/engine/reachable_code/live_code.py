@@ -14,7 +14,7 @@ from typing import Any
 
 from taskproc.core.arguments import digest
 from taskproc.core.arguments.names import found_name
-from taskproc.core.fingerprint import NormalForm, Reference, bytecode_form, normal_form
+from taskproc.core.fingerprint import NormalForm, Reference, bytecode_form, normal_form, text_digest
 from taskproc.core.records import JSON
 from taskproc.core.task import Task
 from taskproc.engine.reachable_code.class_code import ClassCode, class_name
@@ -34,7 +34,7 @@ _OF_THE_MODULE = frozenset(
     }
 )  # fmt: skip
 
-_UNREADABLE = "neither source nor text"
+_UNREADABLE = text_digest("neither source nor text")
 
 
 class LiveCode:
@@ -82,9 +82,24 @@ class LiveCode:
         """Another Task class, known by its name only."""
 
         def fill(part: Part) -> None:
-            part.digest = TASK_DIGEST
+            part.settle(TASK_DIGEST)
 
         return self._table.get(("task", id(cls)), class_name(cls), fill, cls)
+
+    def stated_parts(self, thing: Any) -> list[Part]:
+        """The parts of what a class states that it depends on; [] if nothing of it is known here."""
+        if issubclass(type(thing), ModuleType):
+            known = self._project.has_globals(vars(thing)) and self._sources.of_module(vars(thing))
+            return [self._module_part(thing)] if known else []
+        if issubclass(type(thing), type) and issubclass(thing, Task):
+            return [self.class_part(thing)] if self._project.has_class(thing) else []
+        direct = self._direct(thing)
+        if direct is not None:
+            return direct
+        parts, is_small = self._survey(thing)
+        if not parts and (found_name(thing) is not None or not is_small or not encoded(thing, self.own_code)):
+            return []
+        return self.held(f"task_depends_on({type(thing).__qualname__})", thing)
 
     def _direct(self, value: Any) -> list[Part] | None:
         """The part that a function, class or task is by itself; None for anything else."""
@@ -181,7 +196,7 @@ class LiveCode:
             if file is not None and text is not None and _varies(file, name, text, own):
                 text = None
             if text is not None:
-                part.settle(text)
+                part.settle(text_digest(text))
             elif own:
                 form = normal_form(own)
                 part.settle(form.digest, self.links(form, names))
@@ -211,7 +226,7 @@ class LiveCode:
         """What each name in a form leads to; names in `but` mean something else there."""
         local = frozenset(but)
         return [
-            (str(reference), self.follow(reference, names))
+            (reference.text, [*self.follow(reference, names)])
             for reference in form.references
             if reference.module is not None or reference.path[0] not in local
         ]
@@ -232,16 +247,16 @@ class LiveCode:
         links += self.captured(part.name, function)
         wrapped = function.__dict__.get("__wrapped__")
         if wrapped is not None:
-            links.append(("wrapped", self.held(f"{part.name}.__wrapped__", wrapped)))
+            links.append(("wrapped", [*self.held(f"{part.name}.__wrapped__", wrapped)]))
         if "<" in part.name:
             # Made again at every call of what stands around it: its defaults may differ each time.
             for number, value in enumerate(defaults(function)):
-                links.append((f"default {number}", self.held(f"{part.name}(default {number})", value)))
+                links.append((f"default {number}", [*self.held(f"{part.name}(default {number})", value)]))
         part.settle(form.digest, links)
 
     def captured(self, owner: str, function: FunctionType) -> Links:
         """What the variables lead to that a function took from around itself."""
-        return [(f"cell {name}", self.held(f"{owner}({name})", value)) for name, value in cells(function)]
+        return [(f"cell {name}", [*self.held(f"{owner}({name})", value)]) for name, value in cells(function)]
 
     def held(self, name: str, value: Any) -> list[Part]:
         """The parts of a value that stands under no name of a module."""
@@ -254,7 +269,7 @@ class LiveCode:
         def fill(part: Part) -> None:
             part.needs, is_small = self._survey(value)
             text = encoded(value, self.own_code) if is_small else None
-            part.settle(text or _UNREADABLE)
+            part.settle(_UNREADABLE if text is None else text_digest(text))
 
         return [self._table.get(("held", name, id(value)), name, fill, value)]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import TypeAlias
 
-from taskproc.core.fingerprint import text_digest
+from taskproc.core.fingerprint import part_digest
 
 
 class Part:
@@ -18,29 +18,66 @@ class Part:
     Attributes:
         name: canonical module and qualified name, for people and for the fingerprint.
         label: tells the part from others of its name (two closures of one function).
-        digest: of what counts of the part itself.
+        own: digest of what counts of the part itself.
+        links: the names in it, each with what it leads to.
+        digest: of both, its own form and its links.
         needs: the parts that it names.
+        body: of a class, the parts that belong to it: its bases and, without source, its methods.
     """
 
-    __slots__ = ("digest", "label", "name", "needs")
+    __slots__ = ("body", "digest", "label", "links", "name", "needs", "own")
 
     def __init__(self, name: str, label: str) -> None:
         self.name = name
         self.label = label
+        self.own = ""
+        self.links: Links = []
         self.digest = ""
         self.needs: list[Part] = []
+        self.body: list[Part] = []
 
-    def settle(self, own: str, links: Iterable[tuple[str, list[Part]]] = ()) -> None:
-        """Set the digest from what the part itself says, and from which name led to which part."""
-        lines = [own]
-        for name, parts in links:
-            if parts:
-                self.needs += parts
-                lines.append(f"{name} {[part.label for part in parts]}")
-        self.digest = text_digest("\n".join(lines))
+    def settle(self, own: str, links: Links | None = None) -> None:
+        """Set the digest from what the part itself says, and from which name led where."""
+        self.own = own
+        self.links = links or []
+        for _, targets in self.links:
+            self.needs += [target for target in targets if isinstance(target, Part)]
+        self.digest = part_digest(own, ((name, map(label_of, targets)) for name, targets in self.links))
 
     def __repr__(self) -> str:
         return f"Part({self.name!r})"
+
+
+Target: TypeAlias = Part | str
+"""What a name leads to: a part or, outside of the project, the import by which it was had."""
+
+Links: TypeAlias = list[tuple[str, list[Target]]]
+"""Names in a part's code, each with what it leads to."""
+
+
+def label_of(target: Target) -> str:
+    """How a part's digest speaks of what one of its names leads to."""
+    return target if isinstance(target, str) else target.label
+
+
+def foreign_modules(parts: Iterable[Part]) -> list[str]:
+    """The modules outside of the project from which parts import what they name."""
+    found = dict.fromkeys(
+        target for part in parts for _, targets in part.links for target in targets if isinstance(target, str)
+    )
+    return [target.partition(":")[0].removeprefix("import ") for target in found]
+
+
+def bodies(parts: Iterable[Part]) -> list[Part]:
+    """The parts, and those that belong to them."""
+    found = dict.fromkeys(parts)
+    stack = list(found)
+    while stack:
+        for part in stack.pop().body:
+            if part not in found:
+                found[part] = None
+                stack.append(part)
+    return list(found)
 
 
 class PartTable:
@@ -71,8 +108,8 @@ class PartTable:
             self._kept.extend(keep)
         return part
 
-    def reach(self, roots: Iterable[Part]) -> list[tuple[str, str]]:
-        """Name and digest of every part that the roots need, themselves included."""
+    def reach(self, roots: Iterable[Part]) -> list[Part]:
+        """Every part that the roots need, themselves included."""
         while self._to_fill:
             part, fill = self._to_fill.pop()
             fill(part)
@@ -83,8 +120,4 @@ class PartTable:
                 if part not in found:
                     found[part] = None
                     stack.append(part)
-        return [(part.name, part.digest) for part in found]
-
-
-Links: TypeAlias = list[tuple[str, list[Part]]]
-"""Names in a part's code, each with the parts it leads to."""
+        return list(found)

@@ -8,10 +8,12 @@ what code reaches.
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib.machinery
 import linecache
 import os
 import sys
+import time
 import warnings
 from collections.abc import Iterable, Mapping
 from types import CodeType, FunctionType, ModuleType
@@ -21,21 +23,25 @@ from taskproc.core.fingerprint import bytecode_form
 from taskproc.engine.reachable_code.source_file import Function, SourceFile, first_line
 from taskproc.modules import is_installed
 
+_TICK_NANOSECONDS = 2_000_000_000  # the coarsest clock of a file system in use
+
 
 class Sources:
     """The source files of this process, as they were when first asked for."""
 
     def __init__(self) -> None:
         self._files: dict[str, SourceFile | None] = {}
+        self._contents: dict[str, str] = {}
         self._states: dict[str, object] = {}
         self._installed: dict[str, bool] = {}
 
     def refreshed(self) -> Sources:
         """The same for a later look: files that changed since are read again."""
         later = Sources()
-        for path, file in self._files.items():
-            if self._states[path] == _state(path):
-                later._files[path], later._states[path] = file, self._states[path]
+        unchanged = {path: state for path, state in self._states.items() if state == _state(path)}
+        later._states = unchanged
+        later._files = {path: file for path, file in self._files.items() if path in unchanged}
+        later._contents = {path: digest for path, digest in self._contents.items() if path in unchanged}
         return later
 
     def file(self, path: str | None) -> SourceFile | None:
@@ -46,6 +52,22 @@ class Sources:
             self._states[path] = _state(path)
             self._files[path] = _parse(path)
         return self._files[path]
+
+    def content(self, path: str) -> str:
+        """The digest of a file's content.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        path = os.path.abspath(path)
+        known = self._contents.get(path)
+        if known is None:
+            state = _state(path)
+            with open(path, "rb") as stream:
+                known = hashlib.file_digest(stream, _new_digest).hexdigest()
+            self._states.setdefault(path, state)
+            self._contents[path] = known
+        return known
 
     def of_module(self, names: Mapping[str, Any]) -> SourceFile | None:
         """The source of the module whose globals these are."""
@@ -154,11 +176,18 @@ def module_globals(name: str) -> dict[str, Any]:
 
 
 def _state(path: str) -> object:
+    """What tells that a file did not change; one written just now may yet, within the same tick."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
+    if time.time_ns() - status.st_mtime_ns < _TICK_NANOSECONDS:
+        return object()
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _new_digest() -> Any:
+    return hashlib.blake2b(digest_size=16)
 
 
 def _parse(path: str) -> SourceFile | None:

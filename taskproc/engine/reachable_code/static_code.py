@@ -103,17 +103,17 @@ class StaticCode:
 
         def fill(part: Part) -> None:
             if is_task:
-                part.digest = TASK_DIGEST
+                part.settle(TASK_DIGEST)
                 return
             form = normal_form(statements)
-            part.settle(form.digest, [(str(ref), self._inside(module, ref)) for ref in form.references])
+            part.settle(form.digest, [(ref.text, [*self._inside(module, ref)]) for ref in form.references])
 
         return self._table.get(("static", module, name), f"{module}.{name}", fill)
 
     def _module_part(self, module: str, file: SourceFile) -> Part:
         def fill(part: Part) -> None:
             form = normal_form([file.tree])
-            part.settle(form.digest, [(str(ref), self._inside(module, ref)) for ref in form.references])
+            part.settle(form.digest, [(ref.text, [*self._inside(module, ref)]) for ref in form.references])
 
         return self._table.get(("static module", module), module, fill)
 
