@@ -1,0 +1,665 @@
+"""What is fresh is decided by content: no clock, no place and no way of copying makes a difference."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from edited_project import EditedProject
+
+from taskproc import Cache, FutureList, Task
+
+Write = Callable[[str, str], Path]
+Python = Callable[..., Any]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+LONG_AGO = 1_000_000_000
+
+
+class Seen(Task):
+    """Sees the environment when it is made; its result is the first letter of what it saw."""
+
+    def __init__(self) -> None:
+        self.seen = os.environ["SEEN"]
+
+    def run_task(self) -> str:
+        return self.seen[0]
+
+
+class Shown(Task):
+    def __init__(self) -> None:
+        self.up = Seen()
+
+    def run_task(self) -> str:
+        return f"<{self.up.get_result()}>"
+
+
+class Files(Task):
+    """Its result is always the same; its files are what the environment says, as `{name: text}`."""
+
+    def __init__(self) -> None:
+        self.files = json.loads(os.environ["FILES"])
+
+    def run_task(self) -> None:
+        for name, text in self.files.items():
+            path = self.task_directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if text.startswith("-> "):
+                path.symlink_to(text[3:])
+            else:
+                path.write_text(text)
+
+
+class Listed(Task):
+    """What it finds in its upstream's directory."""
+
+    def __init__(self) -> None:
+        self.up = Files()
+
+    def run_task(self) -> list[tuple[str, str]]:
+        folder = self.up.task_directory
+        paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+        return [
+            (str(path.relative_to(folder)), os.readlink(path) if path.is_symlink() else path.read_text())
+            for path in paths
+        ]
+
+
+class Prints(Task):
+    def run_task(self) -> bytes:
+        print("printed")
+        return os.urandom(2000)
+
+
+class Everything(Task):
+    """A bit of all that there is to be kept: results of several sizes, files, logs."""
+
+    def __init__(self) -> None:
+        self.parts = FutureList([Shown(), Listed(), Prints()])
+
+    def run_task(self) -> int:
+        return len(self.parts.get_result())
+
+
+def run(make: Callable[[], Task], where: Path, **options: Any) -> tuple[Any, dict[str, int]]:
+    """Make a task in a Cache of its own, and run it; returns the answer, and what ran by class name."""
+    with Cache(where):
+        answer, stats = make().run_graph(**{"executor": "serial", **options})
+    return answer, {name.rpartition(".")[2]: count for name, count in stats["stats"].items()}
+
+
+def reasons(make: Callable[[], Task], where: Path) -> dict[str, str]:
+    """The kind of reason for which each class would run."""
+    with Cache(where):
+        plan = make().plan()
+    return {key.name.rpartition(".")[2]: reason.kind for key, reason in plan.run.items()}
+
+
+def everything_in(folder: Path) -> list[Path]:
+    return [folder, *sorted(folder.rglob("*"))]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the cache goes, and an environment for the tasks that look at it."""
+    monkeypatch.setenv("SEEN", "a1")
+    monkeypatch.setenv("FILES", json.dumps({"one.txt": "1", "deep/two.txt": "2"}))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EditedProject]:
+    made = EditedProject(tmp_path, monkeypatch)
+    yield made
+    made.forget()
+
+
+# --- Clocks ---
+
+
+@pytest.mark.parametrize("which", ["past", "future", "equal", "reversed"])
+def test_the_times_of_the_files_do_not_count(place: Path, which: str) -> None:
+    run(Everything, place)
+    paths = everything_in(place)
+    times = sorted((path.lstat().st_mtime_ns for path in paths), reverse=True)
+    now = time.time_ns()
+    for number, (path, was) in enumerate(zip(paths, times, strict=True)):
+        new = {"past": LONG_AGO * 10**9 + number, "future": now + 10**18 + number, "equal": now}.get(which, was)
+        os.utime(path, ns=(new, new), follow_symlinks=False)
+    assert reasons(Everything, place) == {}
+    assert run(Everything, place)[1] == {}
+
+
+def test_an_older_entry_put_back_under_the_times_of_the_newer_is_told_by_its_content(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(Shown, place) == ("<a>", {"Seen": 1, "Shown": 1})
+    entry = place / Seen.task_name
+    shutil.copytree(entry, place.parent / "kept")
+    monkeypatch.setenv("SEEN", "b1")
+    assert run(Shown, place) == ("<b>", {"Seen": 1, "Shown": 1})
+    times = {path.relative_to(entry): path.stat().st_mtime_ns for path in entry.rglob("*")}
+    shutil.copytree(place.parent / "kept", entry, dirs_exist_ok=True)
+    for name, was in times.items():
+        os.utime(entry / name, ns=(was, was))
+    assert run(Shown, place) == ("<b>", {"Seen": 1, "Shown": 1})
+    shutil.copytree(place.parent / "kept", entry, dirs_exist_ok=True)
+    for name, was in times.items():
+        os.utime(entry / name, ns=(was, was))
+    monkeypatch.setenv("SEEN", "a1")
+    assert run(Shown, place) == ("<a>", {"Shown": 1})  # the upstream is whole and right, as of old
+
+
+CLOCK = """
+import os, time
+_shift = int(os.environ.get("SHIFT", "0"))
+_time, _time_ns = time.time, time.time_ns
+time.time = lambda: _time() + _shift
+time.time_ns = lambda: _time_ns() + _shift * 10**9
+"""
+
+CLOCKED = """
+import json, time
+from taskproc import Cache, Task
+
+class Leaf(Task):
+    def run_task(self):
+        return 1
+
+class Top(Task):
+    def __init__(self):
+        self.up = Leaf()
+
+    def run_task(self):
+        return self.up.get_result(), time.time()
+
+if __name__ == "__main__":
+    with Cache("cache"):
+        (answer, when), stats = Top().run_graph(max_workers=1)
+    print(json.dumps([answer, when, sum(stats["stats"].values())]))
+"""
+
+
+def test_a_clock_set_back_hides_no_edit_and_makes_nothing_stale(
+    write: Write, python: Python, environment: dict[str, str], tmp_path: Path
+) -> None:
+    write("clock/sitecustomize.py", CLOCK)
+    environment["PYTHONPATH"] += os.pathsep + str(tmp_path / "clock")
+    script = write("tasks.py", CLOCKED)
+    start = time.time()
+    year = 365 * 24 * 3600
+
+    def at(shift: int) -> list[Any]:
+        environment["SHIFT"] = str(shift)
+        for path in [*everything_in(tmp_path / "cache"), script] if (tmp_path / "cache").exists() else []:
+            os.utime(path, (start + shift, start + shift))
+        return python(script)  # type: ignore[no-any-return]
+
+    answer, when, ran = at(20 * year)
+    assert (answer, ran) == (1, 2)
+    assert when > start + 19 * year  # the workers' clock is set, too
+    assert at(-20 * year) == [1, when, 0]
+    script.write_text(CLOCKED.replace("return 1", "return 2"))
+    answer, then, ran = at(-30 * year)
+    assert (answer, ran) == (2, 2)
+    assert then < start - 29 * year
+    assert at(20 * year) == [2, then, 0]
+    script.write_text(CLOCKED)
+    assert at(0)[::2] == [1, 2]
+
+
+# --- Copies ---
+
+
+def through_git(old: Path, new: Path) -> None:
+    def git(*words: str | Path) -> None:
+        user = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
+        away = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
+        subprocess.run(
+            ["git", *user, *map(str, words)], check=True, capture_output=True, env={**os.environ, **away}
+        )
+
+    git("init", "-q", old)
+    git("-C", old, "add", "-A")
+    git("-C", old, "commit", "-q", "-m", "results")
+    git("clone", "-q", old, new)
+
+
+def through_a_tarball(old: Path, new: Path) -> None:
+    def plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
+        info.mtime = 0  # as those do who want one content to give one tarball
+        return info
+
+    with tarfile.open(old.with_suffix(".tar"), "w") as tar:
+        tar.add(old, new.name, filter=plain)
+    with tarfile.open(old.with_suffix(".tar")) as tar:
+        tar.extractall(new.parent, filter="data")
+
+
+def through_zip(old: Path, new: Path) -> None:
+    """Loses times below two seconds, and who may read."""
+    with zipfile.ZipFile(old.with_suffix(".zip"), "w") as archive:
+        for path in everything_in(old):
+            archive.write(path, path.relative_to(old))
+    with zipfile.ZipFile(old.with_suffix(".zip")) as archive:
+        archive.extractall(new)
+
+
+COPIES: dict[str, Callable[[Path, Path], object]] = {
+    "cp -r": lambda old, new: subprocess.run(["cp", "-r", old, new], check=True),
+    "cp -a": lambda old, new: subprocess.run(["cp", "-a", old, new], check=True),
+    "mv": lambda old, new: old.rename(new),
+    "git": through_git,
+    "tar": through_a_tarball,
+    "zip": through_zip,
+}
+
+
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    """What many distributions have: whoever is of the same group may write."""
+    was = os.umask(0o002)
+    yield
+    os.umask(was)
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.usefixtures("usual_umask")
+def test_a_copied_cache_is_as_fresh_as_it_was(place: Path, how: str) -> None:
+    answer, ran = run(Everything, place)
+    assert len(ran) == 6
+    new = place.with_name("elsewhere")
+    COPIES[how](place, new)
+    assert reasons(Everything, new) == {}
+    assert run(Everything, new) == (answer, {})
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_copied_cache_notices_edits_as_before(
+    place: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(Shown, place)
+    new = place.with_name("elsewhere")
+    COPIES[how](place, new)
+    monkeypatch.setenv("SEEN", "b1")
+    assert run(Shown, new) == ("<b>", {"Seen": 1, "Shown": 1})
+    monkeypatch.setenv("SEEN", "a1")
+    if place.exists():
+        assert run(Shown, place) == ("<a>", {})  # whatever happens to its copy
+
+
+def test_an_entry_brought_over_from_a_copy_counts_with_its_own_content(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(Shown, place)
+    other = place.with_name("other")
+    shutil.copytree(place, other)
+    monkeypatch.setenv("SEEN", "b1")
+    run(Seen, other)
+    shutil.rmtree(place / Seen.task_name)
+    shutil.copytree(other / Seen.task_name, place / Seen.task_name)
+    assert reasons(Shown, place) == {"Shown": "upstreams"}
+    assert run(Shown, place) == ("<b>", {"Shown": 1})
+
+
+class Names(Task):
+    """Its result names its own directory, in one way or another."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def run_task(self) -> Any:
+        path = self.task_directory
+        (path / "file").touch()
+        return {
+            "path": path,
+            "text": str(path),
+            "bytes": os.fsencode(path),
+            "deep": {"files": [{"at": path / "file"}]},
+            "in a longer text": f"see file://{path}/file for more " * 3000,
+            "by its real path": path.resolve(),
+            "in an array": np.array([str(path)]),
+        }[self.how]
+
+
+class UsesNamed(Task):
+    def __init__(self, how: str) -> None:
+        self.up = Names(how)
+
+    def run_task(self) -> str:
+        return str(self.up.get_result())
+
+
+@pytest.mark.parametrize("how", ["path", "text", "bytes", "deep", "in a longer text", "in an array"])
+def test_a_result_that_names_the_old_place_is_stale_elsewhere_with_that_reason(place: Path, how: str) -> None:
+    run(lambda: UsesNamed(how), place)
+    new = place.with_name("elsewhere")
+    shutil.copytree(place, new)
+    assert reasons(lambda: UsesNamed(how), new)["Names"] == "moved"
+    answer, _ = run(lambda: UsesNamed(how), new)
+    assert str(new) in answer
+    assert f"{place}/" not in answer
+
+
+def test_a_result_that_names_a_linked_cache_by_its_real_path_is_stale_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "cache"
+    link.symlink_to("disk")
+    run(lambda: UsesNamed("by its real path"), link)
+    shutil.copytree(tmp_path / "disk", tmp_path / "elsewhere")
+    assert reasons(lambda: UsesNamed("by its real path"), tmp_path / "elsewhere")["Names"] == "moved"
+
+
+def test_a_cache_moved_away_and_back_is_fresh(place: Path) -> None:
+    run(lambda: UsesNamed("path"), place)
+    place.rename(place.with_name("elsewhere"))
+    assert reasons(lambda: UsesNamed("path"), place.with_name("elsewhere"))["Names"] == "moved"
+    place.with_name("elsewhere").rename(place)
+    assert run(lambda: UsesNamed("path"), place)[1] == {}
+
+
+def test_a_cache_reached_by_a_link_is_the_same_cache(place: Path) -> None:
+    run(Everything, place)
+    link = place.with_name("link")
+    link.symlink_to(place)
+    assert run(Everything, link)[1] == {}
+    assert run(Everything, place.parent / "." / "cache" / ".." / "cache")[1] == {}
+
+
+# --- Upstreams ---
+
+
+def test_an_upstream_recomputed_alone_with_another_answer_makes_its_downstream_stale(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(Shown, place)
+    monkeypatch.setenv("SEEN", "b1")
+    assert run(Seen, place) == ("b", {"Seen": 1})
+    assert reasons(Shown, place) == {"Shown": "upstreams"}
+    assert run(Shown, place) == ("<b>", {"Shown": 1})
+
+
+def test_an_upstream_edited_and_recomputed_alone_with_the_same_answer_leaves_its_downstream_fresh(
+    project: EditedProject,
+) -> None:
+    project.write(
+        tasks="""
+from taskproc import Task
+
+class Up(Task):
+    def run_task(self):
+        return 1 + 1
+
+class Down(Task):
+    def __init__(self):
+        self.up = Up()
+
+    def run_task(self):
+        return self.up.get_result() * 10
+"""
+    )
+    assert project.run("Down()") == (20, 2)
+    project.edit("tasks", "1 + 1", "4 - 2")
+    assert project.run("Up()") == (2, 1)
+    assert project.run("Down()") == (20, 0)
+    project.edit("tasks", "4 - 2", "4 - 1")
+    assert project.run("Up()") == (3, 1)
+    assert project.run("Down()") == (30, 1)
+    project.edit("tasks", "4 - 1", "1 + 1")
+    assert project.run("Down()") == (20, 2)
+
+
+def test_an_upstream_forced_alone_with_another_answer_of_chance_makes_its_downstream_stale(
+    place: Path,
+) -> None:
+    class Chance(Task):
+        def run_task(self) -> bytes:
+            return os.urandom(8)
+
+    class Repeats(Task):
+        def __init__(self) -> None:
+            self.up = Chance()
+
+        def run_task(self) -> bytes:
+            return self.up.get_result()
+
+    run(Repeats, place)
+    chance, _ = run(Chance, place, force=True)
+    assert run(Repeats, place) == (chance, {"Repeats": 1})
+    assert run(Repeats, place) == (chance, {})
+
+
+def test_an_upstream_cleared_and_recomputed_alone_is_judged_by_its_answer(place: Path) -> None:
+    run(Shown, place)
+    with Cache(place):
+        Seen().clear_task()
+    assert run(Seen, place)[1] == {"Seen": 1}
+    assert run(Shown, place) == ("<a>", {})
+
+
+# --- What `__init__` reads ---
+
+
+class Reads(Task):
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self.text = self.path.read_text()
+        self._size = len(self.text)
+
+    def run_task(self) -> str:
+        return self.text
+
+
+def test_a_file_that_init_reads_counts_by_content_and_not_by_time(place: Path, tmp_path: Path) -> None:
+    file = tmp_path / "input.txt"
+    file.write_text("one")
+    assert run(lambda: Reads(str(file)), place) == ("one", {"Reads": 1})
+    status = file.stat()
+    file.write_text("two")
+    os.utime(file, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    assert run(lambda: Reads(str(file)), place) == ("two", {"Reads": 1})
+    os.utime(file, (LONG_AGO, LONG_AGO))
+    assert run(lambda: Reads(str(file)), place) == ("two", {})
+
+
+def test_an_attribute_set_or_changed_after_construction_counts(place: Path) -> None:
+    def made(values: list[int]) -> Task:
+        task = Keeps()
+        task.values += values
+        return task
+
+    class Keeps(Task):
+        def __init__(self) -> None:
+            self.values = [0]
+
+        def run_task(self) -> list[int]:
+            return self.values
+
+    assert run(lambda: made([1]), place) == ([0, 1], {"Keeps": 1})
+    assert run(lambda: made([2]), place) == ([0, 2], {"Keeps": 1})
+    assert run(lambda: made([2]), place) == ([0, 2], {})
+
+
+# --- Files of a task ---
+
+OTHER_FILES: dict[str, dict[str, str]] = {
+    "another content": {"one.txt": "1", "deep/two.txt": "3"},
+    "a longer one": {"one.txt": "1", "deep/two.txt": "22"},
+    "one more": {"one.txt": "1", "deep/two.txt": "2", "three.txt": ""},
+    "one less": {"one.txt": "1"},
+    "none": {},
+    "another name": {"one.txt": "1", "deep/2.txt": "2"},
+    "names exchanged": {"deep/two.txt": "1", "one.txt": "2"},
+    "another folder": {"one.txt": "1", "two.txt": "2"},
+    "a link in place of a file": {"one.txt": "1", "deep/two.txt": "-> ../one.txt"},
+}
+
+
+@pytest.mark.parametrize("what", OTHER_FILES)
+def test_files_that_a_task_leaves_otherwise_make_its_downstream_stale(
+    place: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, _ = run(Listed, place)
+    monkeypatch.setenv("FILES", json.dumps(OTHER_FILES[what]))
+    assert run(Files, place) == (None, {"Files": 1})
+    assert reasons(Listed, place) == {"Listed": "upstreams"}
+    after, ran = run(Listed, place)
+    assert ran == {"Listed": 1}
+    assert after != before
+    assert dict(after) == {name: text.removeprefix("-> ") for name, text in OTHER_FILES[what].items()}
+
+
+def test_a_link_that_points_elsewhere_makes_a_downstream_stale(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FILES", json.dumps({"link": "-> a"}))
+    run(Listed, place)
+    monkeypatch.setenv("FILES", json.dumps({"link": "-> b"}))
+    run(Files, place)
+    assert run(Listed, place) == ([("link", "b")], {"Listed": 1})
+
+
+def test_the_same_files_written_anew_leave_a_downstream_fresh(place: Path) -> None:
+    run(Listed, place)
+    assert run(Files, place, force=True)[1] == {"Files": 1}
+    assert run(Listed, place)[1] == {}
+
+
+@pytest.mark.parametrize("how", ["changed", "lengthened", "lost"])
+def test_files_of_a_task_that_somebody_else_changes_do_not_stay_in_anybodys_answer(
+    place: Path, how: str
+) -> None:
+    """A file that its task did not leave so is no result of it."""
+    before, _ = run(Listed, place)
+    with Cache(place):
+        file = Files().task_directory / "one.txt"
+    if how == "lost":
+        file.unlink()
+    else:
+        file.write_text({"changed": "X", "lengthened": "1X"}[how])
+    # Either the task makes its files again, or what reads them is computed from what is there.
+    answer, ran = run(Listed, place)
+    assert ran
+    with Cache(place):
+        assert dict(answer)["one.txt"] == (Files().task_directory / "one.txt").read_text()
+    if "Files" in ran:
+        assert answer == before
+
+
+# --- After an interruption ---
+
+INTERRUPTED = """
+import json, os, sys, time
+from taskproc import Cache, FutureList, Task
+
+def computed(n):
+    return n * 10
+
+class Leaf(Task):
+    def __init__(self, n):
+        self.n = n
+
+    def run_task(self):
+        with open("log", "a") as log:
+            log.write(f"{self.n}\\n")
+        while self.n == 3 and not os.path.exists("go"):
+            time.sleep(0.005)
+        return computed(self.n)
+
+class Top(Task):
+    def __init__(self):
+        self.parts = FutureList([Leaf(n) for n in range(6)])
+
+    def run_task(self):
+        with open("log", "a") as log:
+            log.write("top\\n")
+        return sum(self.parts.get_result())
+
+if __name__ == "__main__":
+    with Cache("cache"):
+        answer, stats = Top().run_graph(max_workers=1)
+    print(json.dumps([answer, stats["stats"]]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("same", [True, False])
+def test_after_an_interruption_content_decides_and_nothing_is_computed_twice(
+    write: Write, start: Start, python: Python, tmp_path: Path, number: int, same: bool
+) -> None:
+    go, log = write("go", ""), tmp_path / "log"
+    script = write("tasks.py", INTERRUPTED)
+    assert python(script) == [150, {"tasks.Leaf": 6, "tasks.Top": 1}]
+    go.unlink()
+    log.unlink()
+    script.write_text(INTERRUPTED.replace("n * 10", "10 * n" if same else "n * 100"))
+    runner = start(script)
+    deadline = time.monotonic() + 30
+    while not log.exists() or "3\n" not in log.read_text():  # the first three are stored by then
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    runner.send_signal(number)
+    runner.communicate(timeout=30)
+    assert log.read_text() == "0\n1\n2\n3\n"
+    go.touch()
+    answer, ran = python(script)
+    assert ran.pop("tasks.Leaf") == 3
+    assert log.read_text().split()[4:7] == ["3", "4", "5"]
+    # Three of the leaves run in this run, so what is below them does as well.
+    assert (answer, ran) == (150 if same else 1500, {"tasks.Top": 1})
+    assert python(script) == [answer, {}]
+
+
+def test_an_upstream_finished_before_the_interruption_with_the_same_answer_leaves_its_downstream_fresh(
+    project: EditedProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write(
+        tasks="""
+import os
+from taskproc import Task
+
+class Up(Task):
+    def run_task(self):
+        return 2 * 3
+
+class Middle(Task):
+    def __init__(self):
+        self.up = Up()
+
+    def run_task(self):
+        if "INTERRUPT" in os.environ:
+            raise KeyboardInterrupt
+        return self.up.get_result() + 1
+
+class Top(Task):
+    def __init__(self):
+        self.middle = Middle()
+
+    def run_task(self):
+        return self.middle.get_result() + 1
+"""
+    )
+    assert project.run("Top()") == (8, 3)
+    project.edit("tasks", "2 * 3", "3 * 2")
+    monkeypatch.setenv("INTERRUPT", "1")
+    with pytest.raises(KeyboardInterrupt):
+        project.run("Top()")
+    monkeypatch.delenv("INTERRUPT")
+    assert project.run("Top()") == (8, 0)
+    project.edit("tasks", "3 * 2", "3 * 3")
+    monkeypatch.setenv("INTERRUPT", "1")
+    with pytest.raises(KeyboardInterrupt):
+        project.run("Top()")
+    monkeypatch.delenv("INTERRUPT")
+    assert project.run("Top()") == (11, 2)
