@@ -235,6 +235,67 @@ def test_a_position_is_forgotten_when_the_next_work_begins():
     assert error.position is None
 
 
+def announce_step_by_step(payload, announcer):
+    """Announce the numbers of the files that appear in a folder, until one of them is `end`."""
+    folder, position = Path(payload.decode()), 0
+    (folder / "began").write_text(str(os.getpid()))
+    while not (folder / "end").exists():
+        if (folder / str(position)).exists():
+            announcer.announce(position)
+            position += 1
+        time.sleep(0.002)
+
+
+def test_the_progress_of_a_work_names_its_worker_and_the_position_it_is_at(tmp_path):
+    with ProcessExecutor().open(1, WORKER) as pool:
+        assert pool.submit_work(lambda payload, announcer: announcer.announce(5), b"", print).result() is None
+        work = pool.submit_work(announce_step_by_step, bytes(tmp_path), print)
+        waiting = pool.submit(abs, -1)
+        pid = running(tmp_path / "began")
+        assert work.progress() == (pid, None)  # the position of the work before is not its own
+        for position in range(3):
+            (tmp_path / str(position)).touch()
+            assert eventually(lambda position=position: work.progress() == (pid, position))
+        assert waiting.progress() is None
+        (tmp_path / "end").touch()
+        work.result(timeout=30)
+        assert work.progress() is None
+
+
+def test_progress_may_be_asked_for_by_any_thread_while_works_come_go_and_die():
+    with ProcessExecutor().open(2, WORKER) as pool:
+        futures = [
+            pool.submit_work(announce_and_die if n % 9 == 0 else echo, b"1", lambda _: None)
+            for n in range(60)
+        ]
+        asked, wrong = [], []
+
+        def ask():
+            while not all(future.done() for future in futures):
+                for future in futures:
+                    answer = future.progress()
+                    asked.append(answer)
+                    if answer is not None and (answer[0] <= 0 or answer[1] not in (None, 0)):
+                        wrong.append(answer)
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+    assert any(answer is not None for answer in asked)
+    assert all(future.progress() is None for future in futures)
+
+
+def test_a_work_that_is_killed_has_no_worker_any_more(pool, tmp_path):
+    future = pool.submit(touch_and_sleep, tmp_path / "pid")
+    pid = running(tmp_path / "pid")
+    assert future.progress() == (pid, None)
+    future.kill()
+    assert future.progress() is None
+
+
 def test_messages_arrive_in_order_and_before_the_result(pool):
     futures, heard = [], []
     for number in range(20):

@@ -24,7 +24,7 @@ _STARTS = 3
 
 
 class WorkFuture(Future[Any]):
-    """A future whose work can be killed while it runs."""
+    """A future whose work can be watched, and killed, while it runs."""
 
     def __init__(self, crew: Crew) -> None:
         super().__init__()
@@ -37,6 +37,15 @@ class WorkFuture(Future[Any]):
             Whether there was anything to end; a future that is done stays as it is.
         """
         return self.cancel() or self._crew.kill(self)
+
+    def progress(self) -> tuple[int, int | None] | None:
+        """Who does the work now, and how far it is.
+
+        Returns:
+            The pid of the worker, and the position that the work announced last (None: none
+            yet); None if no worker has the work now, be it that it waits or that it is done.
+        """
+        return self._crew.progress(self)
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +103,15 @@ class Crew:
                     worker.kill()
                     return True
         return False
+
+    def progress(self, future: WorkFuture) -> tuple[int, int | None] | None:
+        """Which worker (its pid) does this now, and its position; None if none does."""
+        with self._lock:
+            for worker, work in self._doing.items():
+                # A doomed one may have given back its descriptors, whose numbers are others' then.
+                if work is not None and work.future is future and worker not in self._doomed:
+                    return worker.pid, worker.position_now()
+        return None
 
     def stop(self) -> None:
         """Take no more work; the manager ends when there is none left."""
@@ -183,6 +201,7 @@ class Crew:
             self._broken = why
             self._fail_waiting()
             for worker, work in self._doing.items():
+                self._doomed.add(worker)
                 worker.kill()
                 if work is not None:
                     self._failed.append((work, ExecutorBrokenError(why)))

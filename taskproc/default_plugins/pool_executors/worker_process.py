@@ -140,6 +140,11 @@ class WorkerProcess:
         position = int.from_bytes(os.pread(self._status, 8, 0), "little", signed=True)
         return None if position < 0 else position
 
+    def position_now(self) -> int | None:
+        """The position that the work it was given last has announced, or None."""
+        # Until it has begun that work, the position is of the one before.
+        return self.position() if self.begun() == self.given else None
+
     def begun(self) -> int:
         """How many works it has begun; -1 if it never came so far as to serve."""
         return int.from_bytes(os.pread(self._status, 8, 8), "little", signed=True)
