@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from taskproc.default_plugins.directory_cache import DirectoryCache, _State
+from taskproc.default_plugins.directory_cache import DirectoryCache
 from taskproc.default_plugins.directory_cache.files import Files
+from taskproc.default_plugins.directory_cache.state import State
 from taskproc.errors import CacheError
 from taskproc.interfaces import DataFile, Record
 from taskproc.testing import example_key, example_record
@@ -77,7 +78,7 @@ for _name in STEPS:
 
 def cache_on(root: Path, files: Files) -> DirectoryCache:
     cache = DirectoryCache(root)
-    object.__setattr__(cache, "_state", _State(str(root), files))
+    object.__setattr__(cache, "_state", State(str(root), files))
     return cache
 
 

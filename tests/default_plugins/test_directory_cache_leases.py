@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from taskproc.default_plugins.directory_cache import DirectoryCache, _State
+from taskproc.default_plugins.directory_cache import DirectoryCache
 from taskproc.default_plugins.directory_cache.files import Files
+from taskproc.default_plugins.directory_cache.state import State
 from taskproc.errors import CacheError
 from taskproc.interfaces import TaskKey
 from taskproc.testing import example_key
@@ -60,7 +61,7 @@ def test_a_cache_that_may_not_be_written_to_is_an_error_and_no_claim_of_another_
     tmp_path: Path,
 ) -> None:
     cache = DirectoryCache(tmp_path)
-    object.__setattr__(cache, "_state", _State(str(tmp_path), ForbiddenFiles()))
+    object.__setattr__(cache, "_state", State(str(tmp_path), ForbiddenFiles()))
     with pytest.raises(CacheError, match=r"can't be written to: Permission denied: '.*leases/"):
         cache.lease(KEYS[:1])
 

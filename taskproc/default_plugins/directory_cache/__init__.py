@@ -1,10 +1,11 @@
 """The default cache: a directory that people can browse, one folder a task.
 
-    CACHE/taskproc.json, index.jsonl, jobs/, leases/
-    CACHE/<task name>/<key>/  result.pkl.gz  record.json  stdout.txt  stderr.txt  data/
+    CACHE/taskproc.json, index.jsonl, journal.jsonl, jobs/, leases/, code/, runs/
+    CACHE/<task name>/<key>/  result.pkl.gz  record.json  stdout.txt  stderr.txt  data/  failed.json
 
 `gzip.open` and `pickle.load` read a result without this library, and a folder may be removed
-by hand at any time. What a stored result means, and when it is stale, is the engine's to know.
+by hand at any time. Here is what runs ask of a cache; what people ask beside it is in `answers`.
+What a stored result means, and when it is stale, is the engine's to know.
 """
 
 # os.* on plain strings: what a cache costs is its system calls, and pathlib doubles them.
@@ -21,32 +22,17 @@ from typing import Any, ClassVar
 
 from taskproc.default_plugins.directory_cache import entry as entries
 from taskproc.default_plugins.directory_cache import root as roots
+from taskproc.default_plugins.directory_cache.answers import Answers
 from taskproc.default_plugins.directory_cache.files import Files, read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record, decompress
-from taskproc.default_plugins.directory_cache.index import Index
-from taskproc.default_plugins.directory_cache.leases import Leases
-from taskproc.default_plugins.directory_cache.look_up import Looker
-from taskproc.default_plugins.directory_cache.names import Paths
+from taskproc.default_plugins.directory_cache.state import State
 from taskproc.errors import CacheError, DamagedEntryError, MissingResultError
 from taskproc.hookspecs import hookimpl
 from taskproc.interfaces import CacheBackend, DataFile, LogPaths, Record, TaskKey, content_digest
 
 
-class _State:
-    """What an open cache holds beyond its options; never pickled, so a worker begins anew."""
-
-    def __init__(self, root: str, files: Files) -> None:
-        self.files = files
-        self.is_made = False
-        self.paths = Paths(root)
-        self.looker = Looker(self.paths, Index(f"{root}/index.jsonl", files))
-        self.leases = Leases(f"{root}/leases", files)
-        # Keys of jobs under way that had nothing on the disk when they began: no old logs.
-        self.new: set[TaskKey] = set()
-
-
 @dataclass(frozen=True)
-class DirectoryCache(CacheBackend):
+class DirectoryCache(Answers):
     """Keep every result in a folder of its own, as a gzip pickle beside its record.
 
     Attributes:
@@ -58,16 +44,13 @@ class DirectoryCache(CacheBackend):
 
     name: ClassVar[str] = "directory"
 
-    # One for each object, made in __post_init__; a ClassVar so that it is no option.
-    _state: ClassVar[_State]
-
     root: Path
     trust: bool = False
 
     def __post_init__(self) -> None:
         root = os.path.abspath(self.root)
         object.__setattr__(self, "root", Path(root))
-        object.__setattr__(self, "_state", _State(root, Files()))
+        object.__setattr__(self, "_state", State(root, Files(), self.trust))
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -122,7 +105,7 @@ class DirectoryCache(CacheBackend):
             MissingResultError: nothing is stored.
             DamagedEntryError: what is stored is not what the digest says, or can't be read.
         """
-        entry = self._path(key)
+        entry = self._state.paths.entry(key)
         path = f"{entry}/{entries.RESULT}"
         try:
             if digest is None:
@@ -151,7 +134,7 @@ class DirectoryCache(CacheBackend):
 
         Without an old data directory all stays in place until `save` replaces it.
         """
-        if not entries.begin(self._state.files, self._path(key)):
+        if not entries.begin(self._state.files, self._state.paths.entry(key)):
             self._state.new.add(key)
 
     def save(self, record: Record, payload: bytes, compress_level: int, durable: bool) -> None:
@@ -164,9 +147,9 @@ class DirectoryCache(CacheBackend):
         """
 
         def make_folder() -> bool:
-            return self._make_entry(record.key)
+            return self._state.make_entry(record.key)
 
-        entry = self._path(record.key)
+        entry = self._state.paths.entry(record.key)
         text, signature = entries.save(
             self._state.files, make_folder, entry, record, payload, compress_level, durable
         )
@@ -175,7 +158,7 @@ class DirectoryCache(CacheBackend):
     def abandon(self, key: TaskKey) -> None:
         """A job failed: put back what `begin` set aside."""
         self._state.new.discard(key)
-        entries.abandon(self._state.files, self._path(key))
+        entries.abandon(self._state.files, self._state.paths.entry(key))
 
     def index(self) -> None:
         """Note what was saved, and what `look_up` had to read record by record, in the index file."""
@@ -194,7 +177,7 @@ class DirectoryCache(CacheBackend):
                     raise CacheError(
                         f"{folder!r} is a link, and nothing is removed behind it; remove it by hand"
                     )
-                entries.discard(self._state.files, self._path(key))
+                entries.discard(self._state.files, self._state.paths.entry(key))
 
     def discard_all(self, task_name: str) -> None:
         """Forget every result of tasks of this name (see `discard`)."""
@@ -210,7 +193,7 @@ class DirectoryCache(CacheBackend):
 
     def set_aside(self, key: TaskKey) -> None:
         """Rename the files of a damaged entry, the record first: `result.pkl.gz.damaged`."""
-        entries.set_aside(self._state.files, self._path(key))
+        entries.set_aside(self._state.files, self._state.paths.entry(key))
 
     # Claims
 
@@ -220,12 +203,12 @@ class DirectoryCache(CacheBackend):
         A key that this object holds is not granted again. On a file system without locks
         every other key is granted.
         """
-        self._make_root()
+        self._state.make_root()
         try:
             return self._state.leases.claim(keys)
         except FileNotFoundError:
             self._state.is_made = False  # somebody has removed the whole cache
-            self._make_root()
+            self._state.make_root()
             return self._state.leases.claim(keys)
 
     def release(self, keys: Iterable[TaskKey]) -> None:
@@ -236,9 +219,9 @@ class DirectoryCache(CacheBackend):
 
     def data_directory(self, key: TaskKey, create: bool) -> Path:
         """The task's data directory, made if `create`."""
-        path = f"{self._path(key)}/{entries.DATA}"
+        path = f"{self._state.paths.entry(key)}/{entries.DATA}"
         if create and not os.path.isdir(path):
-            self._make_entry(key)
+            self._state.make_entry(key)
             self._state.files.make_directory(path)
         return Path(path)
 
@@ -247,21 +230,21 @@ class DirectoryCache(CacheBackend):
 
         A symbolic link counts as what it says, not as what it points to.
         """
-        return entries.list_data(self._path(key))
+        return entries.list_data(self._state.paths.entry(key))
 
     def log_paths(self, key: TaskKey) -> LogPaths:
         """Where the task's output goes."""
-        entry = self._path(key)
+        entry = self._state.paths.entry(key)
         return LogPaths(Path(f"{entry}/{entries.STDOUT}"), Path(f"{entry}/{entries.STDERR}"))
 
     def keep_logs(self, key: TaskKey, stdout: Path | None, stderr: Path | None) -> None:
         """Move these files to the task's log paths; None means no output (an old log goes)."""
-        entry = self._path(key)
+        entry = self._state.paths.entry(key)
         is_new = key in self._state.new
         self._state.new.discard(key)
         if stdout is None and stderr is None and (is_new or not os.path.isdir(entry)):
             return
-        self._make_entry(key)
+        self._state.make_entry(key)
         for source, name in ((stdout, entries.STDOUT), (stderr, entries.STDERR)):
             if source is None:
                 self._state.files.unlink(f"{entry}/{name}")
@@ -273,7 +256,7 @@ class DirectoryCache(CacheBackend):
         path = f"{self.location}/jobs"
         if not os.path.isdir(path):
             self._state.is_made = False  # somebody may have removed the whole cache
-            self._make_root()
+            self._state.make_root()
             try:
                 self._state.files.make_directory(path)
             except OSError as error:
@@ -283,27 +266,6 @@ class DirectoryCache(CacheBackend):
     def close(self) -> None:
         """Give back descriptors and claims. The cache may be used again afterwards."""
         self._state.leases.close()
-
-    # Folders
-
-    def _make_root(self) -> None:
-        if not self._state.is_made:
-            roots.make(self.location, self.trust, self._state.files)
-            self._state.is_made = True
-
-    def _make_entry(self, key: TaskKey) -> bool:
-        """Make the entry's folder, and what is missing above it; False if it was there."""
-        files, entry = self._state.files, self._path(key)
-        try:
-            return files.make_directory(entry)
-        except (FileNotFoundError, NotADirectoryError):
-            self._state.is_made = False  # somebody may have removed the whole cache
-            self._make_root()
-            files.make_directory(self._state.paths.task(key.name))
-            return files.make_directory(entry)
-
-    def _path(self, key: TaskKey) -> str:
-        return self._state.paths.entry(key)
 
 
 def _damaged(key: TaskKey, path: str, fault: str) -> DamagedEntryError:

@@ -24,9 +24,10 @@ RECORD = "record.json"
 STDOUT = "stdout.txt"
 STDERR = "stderr.txt"
 DATA = "data"
+FAILURE = "failed.json"
 
-_ASIDE = ".aside"
-_DAMAGED = ".damaged"
+ASIDE = ".aside"
+DAMAGED = ".damaged"
 
 
 def begin(files: Files, entry: str) -> bool:
@@ -45,15 +46,15 @@ def begin(files: Files, entry: str) -> bool:
     if RECORD in names:
         # What is aside beside a record is what a save had no time to remove.
         _forget_aside(files, entry)
-        names -= {DATA + _ASIDE, RECORD + _ASIDE}
-    if DATA + _ASIDE in names:
+        names -= {DATA + ASIDE, RECORD + ASIDE}
+    if DATA + ASIDE in names:
         files.remove_tree(data)  # the remains of a job that was killed
     elif DATA not in names or (RECORD not in names and not os.listdir(data)):
         return True
     else:
         if RECORD in names:
-            files.rename(f"{entry}/{RECORD}", f"{entry}/{RECORD}{_ASIDE}")
-        files.rename(data, data + _ASIDE)
+            files.rename(f"{entry}/{RECORD}", f"{entry}/{RECORD}{ASIDE}")
+        files.rename(data, data + ASIDE)
     files.make_directory(data)
     return True
 
@@ -64,16 +65,16 @@ def abandon(files: Files, entry: str) -> None:
     if os.path.lexists(record):
         _forget_aside(files, entry)
         return
-    if os.path.lexists(data + _ASIDE):
+    if os.path.lexists(data + ASIDE):
         files.remove_tree(data)
-        files.rename(data + _ASIDE, data)
-    if os.path.lexists(record + _ASIDE):
-        files.rename(record + _ASIDE, record)
+        files.rename(data + ASIDE, data)
+    if os.path.lexists(record + ASIDE):
+        files.rename(record + ASIDE, record)
 
 
 def _forget_aside(files: Files, entry: str) -> None:
     for name in (RECORD, DATA):
-        path = f"{entry}/{name}{_ASIDE}"
+        path = f"{entry}/{name}{ASIDE}"
         if os.path.lexists(path):
             files.remove_tree(path)
 
@@ -109,6 +110,8 @@ def save(
         if durable:
             _sync_data(files, entry, record.data)
         if not is_new:
+            with suppress(OSError):
+                files.unlink(f"{entry}/{FAILURE}")
             # The old record must never stand beside the new result.
             files.unlink(described)
             files.rename(parts[0], result)
@@ -181,7 +184,7 @@ def set_aside(files: Files, entry: str) -> None:
     """Rename a damaged entry's files, the record first; nothing looks for the new names."""
     for name in (RECORD, RESULT):
         with suppress(FileNotFoundError, NotADirectoryError):
-            files.rename(f"{entry}/{name}", f"{entry}/{name}{_DAMAGED}")
+            files.rename(f"{entry}/{name}", f"{entry}/{name}{DAMAGED}")
 
 
 def has_data(entry: str, data: Sequence[DataFile]) -> bool:

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from taskproc.interfaces import DataFile, Record, TaskKey, UpstreamRecord
+from taskproc.interfaces import JSON, DataFile, Record, TaskKey, UpstreamRecord
 
 FORMAT = 1
 """The number of the record's format; a record of another format does not count."""
@@ -68,7 +68,17 @@ def decompress(data: bytes) -> bytes:
 
 def encode_record(record: Record, result_bytes: int) -> bytes:
     """A record as one line of JSON; `result_bytes` is the size of the result's file."""
-    fields = {
+    return encode_line(record_fields(record, result_bytes))
+
+
+def encode_line(fields: dict[str, JSON]) -> bytes:
+    """One line of JSON, in ASCII."""
+    return (_encode(fields) + "\n").encode()
+
+
+def record_fields(record: Record, result_bytes: int) -> dict[str, JSON]:
+    """A record as JSON knows it; `record_of_fields` reads it."""
+    fields: dict[str, JSON] = {
         "format": FORMAT,
         "task": record.key.name,
         "key": record.key.digest,
@@ -85,13 +95,23 @@ def encode_record(record: Record, result_bytes: int) -> bytes:
         "result_bytes": result_bytes,
         "provenance": dict(record.provenance),
     }
-    return (_encode(fields) + "\n").encode()
+    if record.left:  # most tasks have nothing to tell there
+        fields["left"] = dict(record.left)
+    return fields
 
 
 def decode_record(text: bytes) -> tuple[Record, int] | None:
     """The record and the size of its result's file; None if this is no whole record of ours."""
     try:
         fields: Any = json.loads(text.decode())
+    except (ValueError, RecursionError):
+        return None
+    return record_of_fields(fields)
+
+
+def record_of_fields(fields: Any) -> tuple[Record, int] | None:
+    """What `record_fields` was given; None if `fields` is no such thing."""
+    try:
         if fields["format"] != FORMAT:
             return None
         upstreams, data = fields["upstreams"], fields["data"]
@@ -113,9 +133,10 @@ def decode_record(text: bytes) -> tuple[Record, int] | None:
             fields["root"],
             fields["python"],
             fields["provenance"],
+            fields.get("left", {}),
         )
         result_bytes = fields["result_bytes"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return None
     return (record, result_bytes) if _has_right_types(record, result_bytes) else None
 
@@ -134,7 +155,7 @@ def _has_right_types(record: Record, result_bytes: object) -> bool:
     return (
         type(record.code) is type(record.attributes) is str
         and type(record.code_scheme) is type(result_bytes) is int
-        and type(record.args) is type(record.provenance) is dict
+        and type(record.args) is type(record.provenance) is type(record.left) is dict
         and (root is None or type(root) is str)
         and (python is None or type(python) is str)
     )

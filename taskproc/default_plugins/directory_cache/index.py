@@ -61,6 +61,11 @@ def _read_row(row: bytes) -> Entry | None:
     return None if decoded is None else Entry(entry_signature.decode(), *decoded)
 
 
+def saved_at(entry: Entry) -> float:
+    """When the record of a row was written: Unix time, by the clock of the disk's host."""
+    return int(entry.signature.split(" ", 2)[1]) / 1e9
+
+
 class Index:
     """The index file of one cache and what was read of it. Methods may be called from threads."""
 
@@ -117,6 +122,12 @@ class Index:
             else:
                 self._rows[entry] = row
         return row if row is not None and row.signature == entry_signature else None
+
+    def last(self, entry: str) -> Entry | None:
+        """What was last noted of an entry, whether or not it is there now."""
+        with self._guard:
+            row = self._noted.get(entry) or self._rows.get(entry)
+        return _read_row(row.removesuffix(b"\n")) if isinstance(row, bytes) else row
 
     def note(self, entry: str, row: bytes) -> None:
         """Remember a row for the next time the index is written."""

@@ -6,44 +6,24 @@ when the runner dies, however it dies. Knows nothing of entries.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import struct
-import sys
 import threading
-import weakref
 from collections.abc import Iterable
 from hashlib import blake2b
 
 from taskproc.default_plugins.directory_cache.files import Files
+from taskproc.default_plugins.directory_cache.locks import (
+    HELD_BY_ANOTHER,
+    NO_LOCKS_HERE,
+    forget_in_forks,
+    lock_byte,
+    unlock_byte,
+)
 from taskproc.default_plugins.directory_cache.root import unwritable
 from taskproc.interfaces import TaskKey
 
 FILES = 32
 """Claims are spread over so many files: the kernel walks through a file's locks one by one."""
-
-_HELD_BY_ANOTHER = (errno.EAGAIN, errno.EACCES)
-_NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-
-
-def _lock(descriptor: int, offset: int) -> None:
-    # Locks of the open file, not of the process, where the system has them: with the latter,
-    # two caches of one process would not exclude each other, and closing one would free both's.
-    if sys.platform == "linux":
-        lock = struct.pack("hhqqi0q", fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0)
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
-    else:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
-
-
-def _unlock(descriptor: int, offset: int) -> None:
-    if sys.platform == "linux":
-        lock = struct.pack("hhqqi0q", fcntl.F_UNLCK, os.SEEK_SET, offset, 1, 0)
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
-    else:
-        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, offset)
-
 
 _Place = tuple[int, int]
 
@@ -95,11 +75,11 @@ class Leases:
         # Outside of the try: a folder that may not be written to is no claim of another runner.
         descriptor = self._descriptor(number)
         try:
-            _lock(descriptor, offset)
+            lock_byte(descriptor, offset)
         except OSError as error:
-            if error.errno in _HELD_BY_ANOTHER:
+            if error.errno in HELD_BY_ANOTHER:
                 return False
-            if error.errno not in _NO_LOCKS_HERE:
+            if error.errno not in NO_LOCKS_HERE:
                 raise
             self._lockable = False
         return True
@@ -107,7 +87,9 @@ class Leases:
     def _descriptor(self, number: int) -> int:
         descriptor = self._descriptors.get(number)
         if descriptor is None:
-            self._forget_in_forks()
+            if not self._watches_forks:
+                self._watches_forks = True
+                forget_in_forks(self)
             try:
                 self._files.make_directory(self._folder)
                 descriptor = self._files.open_lock_file(f"{self._folder}/{number:02}")
@@ -126,7 +108,7 @@ class Leases:
                 if place is not None:
                     number, offset = place
                     if number in self._descriptors and self._lockable:
-                        _unlock(self._descriptors[number], offset)
+                        unlock_byte(self._descriptors[number], offset)
 
     def close(self) -> None:
         """Give back every claim, and the descriptors. Claims may be made again afterwards."""
@@ -137,22 +119,11 @@ class Leases:
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _forget_in_forks(self) -> None:
-        # A forked child (of a user's own process pool) shares the open files, so it would keep
-        # the claims of a runner that died. It closes them instead, which frees nothing here.
-        if self._watches_forks:
-            return
-        self._watches_forks = True
-        reference = weakref.ref(self)
-
-        def forget() -> None:
-            leases = reference()
-            if leases is not None:
-                for descriptor in leases._descriptors.values():
-                    os.close(descriptor)
-                leases._reset()
-
-        os.register_at_fork(after_in_child=forget)
+    def forget_in_fork(self) -> None:
+        """Drop the parent's claims in a forked child, without giving them back."""
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._reset()
 
     def __del__(self) -> None:
         for descriptor in self._descriptors.values():

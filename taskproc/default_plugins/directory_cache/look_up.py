@@ -16,7 +16,7 @@ from collections.abc import Collection
 from taskproc.default_plugins.directory_cache.entry import RECORD, RESULT, has_data
 from taskproc.default_plugins.directory_cache.files import read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record
-from taskproc.default_plugins.directory_cache.index import Index, make_row, signature
+from taskproc.default_plugins.directory_cache.index import Entry, Index, make_row, signature
 from taskproc.default_plugins.directory_cache.names import Paths, leaf
 from taskproc.errors import DamagedEntryWarning
 from taskproc.interfaces import Record, TaskKey
@@ -42,19 +42,32 @@ class Looker:
         found: dict[TaskKey, Record] = {}
         unknown: dict[str, list[TaskKey]] = {}
         for key in keys:
-            record = self._indexed(key)
-            if record is None:
+            known = self._indexed(key)
+            if known is None:
                 unknown.setdefault(key.name, []).append(key)
             else:
-                found[key] = record
+                found[key] = known.record
         for task_name, some in unknown.items():
             entries = self._entries(task_name) if len(some) >= _WORTH_LISTING else None
             for key in some:
                 if entries is None or leaf(key) in entries:
-                    record = self._read(key)
-                    if record is not None:
-                        found[key] = record
+                    known = self._read(key)
+                    if known is not None:
+                        found[key] = known.record
         return found
+
+    def find(self, key: TaskKey) -> Entry | None:
+        """A whole entry as `look_up` finds it, for who only looks: nothing is warned of."""
+        return self._indexed(key) or self._read(key, warns=False)
+
+    def last(self, key: TaskKey) -> Entry | None:
+        """What the index says of an entry, whether or not it is there now."""
+        self._index.refresh()
+        return self._index.last(self._paths.place(key))
+
+    def refresh(self) -> None:
+        """Read what others added to the index."""
+        self._index.refresh()
 
     def _entries(self, task_name: str) -> set[str]:
         try:
@@ -62,7 +75,7 @@ class Looker:
         except OSError:
             return set()
 
-    def _indexed(self, key: TaskKey) -> Record | None:
+    def _indexed(self, key: TaskKey) -> Entry | None:
         place = self._paths.place(key)
         if place not in self._index:
             return None
@@ -72,11 +85,11 @@ class Looker:
             known = self._index.get(place, signature(os.stat(f"{entry}/{RECORD}"), result))
         except OSError:
             return None
-        if known is None:
+        if known is None or not is_whole(key, entry, known.record, known.result_bytes, result.st_size):
             return None
-        return _if_whole(key, entry, known.record, known.result_bytes, result.st_size)
+        return known
 
-    def _read(self, key: TaskKey) -> Record | None:
+    def _read(self, key: TaskKey, warns: bool = True) -> Entry | None:
         place = self._paths.place(key)
         entry = f"{self._paths.root}/{place}"
         if not os.access(f"{entry}/{RECORD}", os.F_OK):  # what is usual, without the price of an exception
@@ -89,12 +102,13 @@ class Looker:
         decoded = decode_record(text)
         if decoded is None:
             return None
-        record = _if_whole(key, entry, *decoded, result.st_size)
-        if record is not None:
-            self._index.note(place, make_row(place, signature(described, result), text))
-        elif decoded[1] != result.st_size and decoded[0].key == key:
+        if is_whole(key, entry, *decoded, result.st_size):
+            seen = signature(described, result)
+            self._index.note(place, make_row(place, seen, text))
+            return Entry(seen, *decoded)
+        if warns and decoded[1] != result.st_size and decoded[0].key == key:
             self._warn(key, entry, described, result)
-        return record
+        return None
 
     def _warn(self, key: TaskKey, entry: str, described: os.stat_result, result: os.stat_result) -> None:
         """Say once that a result is not of the size its record tells."""
@@ -128,7 +142,7 @@ class Looker:
         self._index.write()
 
 
-def _if_whole(key: TaskKey, entry: str, record: Record, told: int, size: int) -> Record | None:
+def is_whole(key: TaskKey, entry: str, record: Record, told: int, size: int) -> bool:
+    """Whether this record, found in the folder `entry`, vouches for a result of `size` bytes there."""
     # The key is compared since a folder may have been moved, or its name may differ by case only.
-    is_whole = told == size and record.key == key and (not record.data or has_data(entry, record.data))
-    return record if is_whole else None
+    return told == size and record.key == key and (not record.data or has_data(entry, record.data))

@@ -10,7 +10,7 @@ from taskproc.interfaces import TaskKey, content_digest
 MAX_BYTES = 200
 """Longer folder names are shortened: file systems allow 255 bytes, and suffixes need room."""
 
-RESERVED = frozenset({"taskproc.json", "index.jsonl", "jobs", "leases"})
+RESERVED = frozenset({"taskproc.json", "index.jsonl", "journal.jsonl", "jobs", "leases", "code", "runs"})
 """What stands beside the task folders in a cache's root."""
 
 

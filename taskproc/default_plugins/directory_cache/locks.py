@@ -1,0 +1,103 @@
+"""Lock files, or single bytes of them, in a way that the kernel undoes when the process dies.
+
+Knows nothing of what is locked, nor where.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import sys
+import weakref
+from typing import Protocol
+
+HELD_BY_ANOTHER = (errno.EAGAIN, errno.EACCES)
+NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+"""What file systems without locks, and kernels without this kind, answer."""
+
+# Locks of the open file, not of the process, where the system has them: with the latter,
+# two caches of one process would not exclude each other, and closing one would free both's.
+
+
+def _flock(kind: int, offset: int, length: int) -> bytes:
+    return struct.pack("hhqqi0q", kind, os.SEEK_SET, offset, length, 0)
+
+
+def lock_byte(descriptor: int, offset: int) -> None:
+    """Lock one byte of a file; raises OSError at once where another holds it."""
+    if sys.platform == "linux":
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, offset, 1))
+    else:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
+
+
+def unlock_byte(descriptor: int, offset: int) -> None:
+    """Give one byte back."""
+    if sys.platform == "linux":
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, offset, 1))
+    else:
+        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, offset)
+
+
+def lock_file(descriptor: int) -> bool | None:
+    """Lock a whole file, opened for writing; False: another holds it; None: no locks here."""
+    try:
+        if sys.platform == "linux":
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, 0, 0))
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return _refusal(error)
+    return True
+
+
+def is_locked(descriptor: int) -> bool | None:
+    """Whether another open file holds the lock of `lock_file`; None: no locks here.
+
+    Keeps nobody from locking the file, or only for the blink of an eye.
+    """
+    try:
+        if sys.platform == "linux":
+            answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, 0, 0))
+            return bool(struct.unpack("hhqqi0q", answer)[0] != fcntl.F_UNLCK)
+        else:
+            # Shared, so that two who look do not take each other for the owner.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            return False
+    except OSError as error:
+        refusal = _refusal(error)
+        return None if refusal is None else not refusal
+
+
+def _refusal(error: OSError) -> bool | None:
+    if error.errno in HELD_BY_ANOTHER:
+        return False
+    if error.errno in NO_LOCKS_HERE:
+        return None
+    raise error
+
+
+class LockOwner(Protocol):
+    """An object that holds locks."""
+
+    def forget_in_fork(self) -> None:
+        """Close all descriptors, in a forked child of the process that opened them."""
+
+
+def forget_in_forks(owner: LockOwner) -> None:
+    """Have every child forked from now on close the locked files of this object.
+
+    A forked child (of a user's own process pool) shares the open files, so it would keep the
+    locks of a process that died. It closes them instead, which frees nothing in the parent.
+    """
+    reference = weakref.ref(owner)
+
+    def forget() -> None:
+        owner = reference()
+        if owner is not None:
+            owner.forget_in_fork()
+
+    os.register_at_fork(after_in_child=forget)

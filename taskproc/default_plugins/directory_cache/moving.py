@@ -1,0 +1,108 @@
+"""Give a stored result another record, and with it another key where it has one.
+
+The order of the steps is the point: whatever step a process dies at, there is the old entry,
+the new one, or one that does not count because its record and its folder disagree; and the
+same call, made again, finds each of these and completes what is left to do.
+"""
+
+# os.* on plain strings: what a cache costs is its system calls, and pathlib doubles them.
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+
+from taskproc.default_plugins.directory_cache.entry import FAILURE, RECORD, RESULT
+from taskproc.default_plugins.directory_cache.files import PART, Files, read_file
+from taskproc.default_plugins.directory_cache.formats import decode_record, encode_record
+from taskproc.default_plugins.directory_cache.index import signature
+from taskproc.default_plugins.directory_cache.look_up import is_whole
+from taskproc.default_plugins.directory_cache.names import Paths
+from taskproc.errors import CacheError, MissingResultError
+from taskproc.interfaces import Record, TaskKey
+
+
+def replace_record(files: Files, paths: Paths, key: TaskKey, record: Record) -> tuple[bytes, str]:
+    """Put `record` in place of the record of `key`, in the folder of its own key.
+
+    Returns the record as it was written, and the signature of both files for the index.
+
+    Raises:
+        MissingResultError: no result is stored that the record could be of.
+        CacheError: the record is of another result than the one stored.
+        OSError: it can't be written; the call may be repeated.
+    """
+    target = paths.entry(record.key)
+    source, result_bytes = _find(paths, key, record)
+    for name in os.listdir(source):
+        if name.endswith(PART):
+            files.unlink(f"{source}/{name}")
+    text = encode_record(record, result_bytes)
+    part, described = files.write_aside(f"{source}/{RECORD}", (text,), durable=True)
+    try:
+        if source != target:
+            # Under its new name, with the old record in it, the entry does not count.
+            _move(files, source, target)
+            part = f"{target}/{os.path.basename(part)}"
+        files.rename(part, f"{target}/{RECORD}")
+    except BaseException:
+        with suppress(OSError):
+            files.unlink(part)
+        raise
+    files.sync_directory(target)
+    return text, signature(described, os.stat(f"{target}/{RESULT}"))
+
+
+def _find(paths: Paths, key: TaskKey, record: Record) -> tuple[str, int]:
+    """The folder in which the result is, and the size of its file."""
+    # Also where a call that was broken off has left it: moved, or described anew and not moved.
+    for folder in dict.fromkeys((paths.entry(key), paths.entry(record.key))):
+        try:
+            decoded = decode_record(read_file(f"{folder}/{RECORD}")[0])
+            size = os.stat(f"{folder}/{RESULT}").st_size
+        except OSError:
+            continue
+        if decoded is None or decoded[0].key not in (key, record.key):
+            continue
+        known, result_bytes = decoded
+        if not is_whole(known.key, folder, known, result_bytes, size):
+            continue
+        if (known.digest, known.data) == (record.digest, record.data):
+            return folder, result_bytes
+        if known.key == key:
+            raise CacheError(
+                f"the record for {record.key} is of another result than the one stored for {key};"
+                " look the record up again and change that one"
+            )
+    raise MissingResultError(
+        f"no result of {key} is stored in the cache {paths.root!r} that could become that of {record.key}"
+    )
+
+
+def _move(files: Files, source: str, target: str) -> None:
+    """Rename an entry's folder, replacing the one at `target`."""
+    folder, old_folder = os.path.dirname(target), os.path.dirname(source)
+    if os.path.islink(folder):
+        raise CacheError(
+            f"{folder!r} is a link, and no entry is moved behind it; put the folder itself in its place"
+        )
+    files.make_directory(folder)
+    if not os.path.islink(target):
+        files.unlink(f"{target}/{RECORD}")  # first, so that no half entry counts
+    files.remove_tree(target)
+    try:
+        files.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        raise CacheError(
+            f"{source!r} is on another disk than {target!r}, and an entry is only renamed, never copied;"
+            " bring the folders together by hand"
+        ) from error
+    # Only now the record: it must never come to the disk before its folder's new name.
+    for changed in dict.fromkeys((folder, old_folder, os.path.dirname(folder))):
+        files.sync_directory(changed)
+    with suppress(OSError):  # what is left over does no harm
+        files.unlink(f"{target}/{FAILURE}")  # it speaks of the old key
+        files.remove_directory(old_folder)
