@@ -14,7 +14,8 @@ __version__ = "1.0.0"
 if TYPE_CHECKING:
     from taskproc.cli.defaults import DefaultArguments
     from taskproc.core.future import Const, Future, FutureDict, FutureList
-    from taskproc.core.records import Outcome, Plan, Record, RunReport, RunStats
+    from taskproc.core.input_file import InputFile
+    from taskproc.core.records import Explanation, Outcome, Plan, Record, RunReport, RunStats
     from taskproc.core.task import Task
     from taskproc.engine.session import Cache
     from taskproc.errors import (
@@ -32,10 +33,12 @@ _HOMES = {
     "Const": "taskproc.core.future",
     "CycleError": "taskproc.errors",
     "DefaultArguments": "taskproc.cli.defaults",
+    "Explanation": "taskproc.core.records",
     "FailedTaskError": "taskproc.errors",
     "Future": "taskproc.core.future",
     "FutureDict": "taskproc.core.future",
     "FutureList": "taskproc.core.future",
+    "InputFile": "taskproc.core.input_file",
     "MissingResultError": "taskproc.errors",
     "Outcome": "taskproc.core.records",
     "Plan": "taskproc.core.records",
@@ -53,10 +56,12 @@ __all__ = [
     "Const",
     "CycleError",
     "DefaultArguments",
+    "Explanation",
     "FailedTaskError",
     "Future",
     "FutureDict",
     "FutureList",
+    "InputFile",
     "MissingResultError",
     "Outcome",
     "Plan",

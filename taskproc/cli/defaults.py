@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ON_ERROR = ("stop", "continue")
+CODE = ("deep", "class", "off")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class DefaultArguments:
         exec_type: "process", "thread", "serial" (or "local"), or a plugin's executor, with
             options as "name:opt=val,...".
         output: the cache: a path or "name:rest", relative to the working directory.
-        detect_source_change: whether a task whose code changed is run again.
+        detect_source_change: whether a task whose code changed is run again; False is code="off".
+        code: how much code counts: "deep", "class" or "off" (see `Task.run_graph`).
+        early_cutoff: whether an upstream that comes to the same content again leaves what is below it.
         force_entrypoint: whether the entry task itself is always run.
         show_progress: whether progress is shown on stderr.
         launchers: for each label, a Launcher or "name:opt=val,...".
@@ -56,16 +59,19 @@ class DefaultArguments:
     reporters: Sequence[Any] | None = None
     on_error: Literal["stop", "continue"] | None = None
     plugins: Sequence[str] | None = None
+    code: Literal["deep", "class", "off"] | None = None
+    early_cutoff: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("kwargs", "prefix", "rate_limits", "launchers"):
             _check_mapping(name, getattr(self, name))
-        for name in ("detect_source_change", "force_entrypoint", "show_progress"):
+        for name in ("detect_source_change", "force_entrypoint", "show_progress", "early_cutoff"):
             _check(name, getattr(self, name), bool, "True or False")
         _check("exec_type", self.exec_type, str, 'a name such as "process"')
         _check("output", self.output, str | os.PathLike, "a path")
         _check_choice("loglevel", self.loglevel, LOG_LEVELS)
         _check_choice("on_error", self.on_error, ON_ERROR)
+        _check_choice("code", self.code, CODE)
         if self.num_workers is not None:
             _check_positive("num_workers", self.num_workers)
         for label, limit in (self.rate_limits or {}).items():

@@ -15,6 +15,7 @@ from typing import Any
 
 from taskproc.cli.defaults import DefaultArguments
 from taskproc.core.task import Task
+from taskproc.engine.stored_tasks import task_classes
 from taskproc.errors import TaskFileError
 from taskproc.modules import TAKEN_NAMES, load_file
 
@@ -30,11 +31,32 @@ def load_entry(text: str) -> tuple[type[Task], DefaultArguments]:
         TaskFileError: no such file, it raises, or it has no such task.
     """
     file, name = split_entry(text)
+    module, defaults = load_module(file)
+    return find_task(module, file, name), defaults
+
+
+def load_module(file: str) -> tuple[ModuleType, DefaultArguments]:
+    """Load a task file.
+
+    Raises:
+        TaskFileError: no such file, or it raises.
+    """
     _own_the_name(Path(file).stem)
     module = load_file(file)
     # Kept with the module: a file that is loaded already does not state its defaults again.
-    defaults = module.__dict__.setdefault(_DEFAULTS, DefaultArguments.get_default())
-    return find_task(module, file, name), defaults
+    return module, module.__dict__.setdefault(_DEFAULTS, DefaultArguments.get_default())
+
+
+def find_class(module: ModuleType, file: str, text: str) -> type[Task]:
+    """A Task class by its name in the file, or by its whole task name (of an imported module).
+
+    Raises:
+        TaskFileError: there is none.
+    """
+    known = task_classes()
+    if "." in text and text in known:
+        return known[text]
+    return find_task(module, file, text.removeprefix(f"{module.__name__}."))
 
 
 def split_entry(text: str) -> tuple[str, str]:

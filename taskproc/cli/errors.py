@@ -103,7 +103,8 @@ def show(error: BaseException) -> None:
         details = own_lines(cause) if cause is not None else getattr(error, "details", "")
         if details:
             click.echo(details.rstrip("\n"), err=True)
-    text = f"{type(error).__name__}: {error}" if isinstance(error, OSError) else str(error)
+    is_foreign = isinstance(error, OSError) and not isinstance(error, TaskprocError)
+    text = f"{type(error).__name__}: {error}" if is_foreign else str(error)
     say("error: " + "\n".join([text, *getattr(error, "__notes__", ())]))
 
 

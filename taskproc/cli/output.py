@@ -1,4 +1,4 @@
-"""Decide what a run shows on stdout: the plan, or what the entry task printed. Nothing else goes there."""
+"""Decide what a run shows on stdout: what the entry task printed. Nothing else goes there."""
 
 from __future__ import annotations
 
@@ -12,26 +12,7 @@ from typing import Any
 
 import click
 
-from taskproc.core.records import Plan
 from taskproc.errors import TaskprocError
-
-
-def show_plan(plan: Plan) -> None:
-    """What would run, by task name and reason, and what is cached."""
-    lines = [f"would run: {_tasks(len(plan.run))}"]
-    rows = [
-        (name, str(count), reason)
-        for name, reasons in plan.reason_counts.items()
-        for reason, count in reasons.items()
-    ]
-    cached = [(name, str(count)) for name, count in plan.cached_counts.items()]
-    width = max((len(row[0]) for row in [*rows, *cached]), default=0)
-    digits = max((len(row[1]) for row in [*rows, *cached]), default=0)
-    lines += [f"  {name:<{width}}  {count:>{digits}}  {reason}" for name, count, reason in rows]
-    lines.append(f"cached: {_tasks(len(plan.cached))}")
-    lines += [f"  {name:<{width}}  {count:>{digits}}" for name, count in cached]
-    with quiet_when_closed():
-        click.echo("\n".join(lines))
 
 
 def show_logs(stdout: Path, stderr: Path) -> None:
@@ -77,7 +58,3 @@ def _copy(source: Any, stream: Any) -> None:
     else:
         stream.write(source.read().decode("utf-8", "backslashreplace"))
     stream.flush()
-
-
-def _tasks(count: int) -> str:
-    return f"{count} task" if count == 1 else f"{count} tasks"

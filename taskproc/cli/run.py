@@ -7,22 +7,21 @@ imported when a run begins, so that `--help` stays quick.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from taskproc.cli.defaults import DefaultArguments, no_defaults
-from taskproc.cli.errors import EntryError, set_log_level, shield
+from taskproc.cli.errors import shield
+from taskproc.cli.opened import Entry, load, opened_task
 from taskproc.cli.options import run_options
-from taskproc.cli.settings import Given, Settings, decide
-from taskproc.errors import TaskprocError
+from taskproc.cli.plan import tell_plan
+from taskproc.cli.settings import Given, Settings
 
 if TYPE_CHECKING:
     from taskproc.core.task import Task
     from taskproc.registry import Registry
-
-Entry = Callable[[], "tuple[type[Task], DefaultArguments]"]
 
 HELP = """Run the task TASK (default: Main) of the Python file FILE, after whatever upstream is stale.
 
@@ -70,7 +69,7 @@ def make_command(kind: type[click.Command] = click.Command, entry: Entry | None 
             execute(entry, given)
         else:
             with no_defaults():
-                execute(lambda: _load(file), given)
+                execute(lambda: load(file), given)
 
     arguments = [click.Argument(["file"], metavar="FILE[:TASK]")] if entry is None else []
     return kind(
@@ -87,35 +86,20 @@ def execute(entry: Entry, given: Given) -> None:
 
     Raises:
         TaskprocError: bad input, or a task failed (or an ExceptionGroup of such failures).
+        click.exceptions.Exit: a dry run found something to run.
     """
-    set_log_level(given.loglevel or "warning")
-    # Before the file is loaded, whose folder then comes first on sys.path.
-    from taskproc.cli.arguments import entry_arguments
-    from taskproc.cli.output import show_logs, show_plan
-    from taskproc.engine.options import RunOptions, read_options
-    from taskproc.engine.session import Cache
+    with opened_task(entry, given) as (cache, task, settings):
+        from taskproc.cli.output import show_logs
+        from taskproc.engine.options import RunOptions, read_options
 
-    cls, defaults = entry()
-    settings = decide(given, defaults)
-    set_log_level(settings.loglevel)
-    arguments = entry_arguments(cls, settings.kwargs, settings.assigned)
-    with Cache(settings.output, plugins=settings.plugins) as cache:
         options = _run_options(cache.registry, settings)
-        task = _construct(cls, arguments)
         if settings.dry_run:
             read_options(RunOptions(**options), cache.registry)
-            detect, force = settings.detect_source_change, settings.force_entrypoint
-            show_plan(task.plan(detect_source_change=detect, force=force))
+            tell_plan(task, settings)
             return
         cache.run_graph(task, **options)
         # Of what ran in this very process there are no logs: it has been seen.
         show_logs(task.task_stdout, task.task_stderr)
-
-
-def _load(file: str) -> tuple[type[Task], DefaultArguments]:
-    from taskproc.cli.entry import load_entry
-
-    return load_entry(file)
 
 
 def _run_options(registry: Registry, settings: Settings) -> dict[str, Any]:
@@ -133,27 +117,13 @@ def _run_options(registry: Registry, settings: Settings) -> dict[str, Any]:
         "max_workers": settings.num_workers,
         "rate_limits": settings.rate_limits,
         "prefixes": settings.prefixes,
-        "detect_source_change": settings.detect_source_change,
+        "code": settings.code,
+        "early_cutoff": settings.early_cutoff,
         "on_error": settings.on_error,
         "show_progress": settings.show_progress,
         "force": settings.force_entrypoint,
         "wait_if_interrupted": False,  # see `shield`: the command's end is the end of its threads
     }
-
-
-def _construct(cls: type[Task], arguments: dict[str, Any]) -> Task:
-    """The entry task; what its own code raises is told with its own lines.
-
-    Raises:
-        UsageError: the arguments do not fit, or an `__init__` raises.
-    """
-    try:
-        return cls(**arguments)
-    except TaskprocError:
-        raise
-    except (Exception, SystemExit) as error:  # an exit is not the end of a run that succeeded
-        cause = f"{type(error).__name__}: {error}".removesuffix(": ")
-        raise EntryError(f"constructing {cls.__qualname__} raised {cause}") from error
 
 
 def _program_of(cls: type[Task]) -> str:

@@ -18,6 +18,7 @@ from taskproc.cli.values import (
     objects_and_assignments,
     split_assignments,
 )
+from taskproc.core.records import CodeMode
 from taskproc.errors import ArgumentError, UsageError
 
 T = TypeVar("T")
@@ -42,9 +43,13 @@ class Given:
     plugins: Sequence[str] = ()
     loglevel: str | None = None
     detect_source_change: bool | None = None
+    code: CodeMode | None = None
+    early_cutoff: bool | None = None
     force_entrypoint: bool | None = None
     show_progress: bool | None = None
     dry_run: bool = False
+    as_json: bool = False
+    verbose: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +68,13 @@ class Settings:
     on_error: Literal["stop", "continue"]
     plugins: Sequence[str]
     loglevel: str
-    detect_source_change: bool
+    code: CodeMode
+    early_cutoff: bool
     force_entrypoint: bool
     show_progress: bool
     dry_run: bool
+    as_json: bool
+    verbose: bool
 
 
 def decide(given: Given, defaults: DefaultArguments) -> Settings:
@@ -93,10 +101,13 @@ def decide(given: Given, defaults: DefaultArguments) -> Settings:
         on_error=_first(given.on_error, defaults.on_error, "stop"),
         plugins=(*(defaults.plugins or ()), *given.plugins),
         loglevel=_first(given.loglevel, defaults.loglevel, "warning"),
-        detect_source_change=_first(given.detect_source_change, defaults.detect_source_change, True),
+        code=_code(given, defaults),
+        early_cutoff=_first(given.early_cutoff, defaults.early_cutoff, False),
         force_entrypoint=_first(given.force_entrypoint, defaults.force_entrypoint, True),
         show_progress=_first(given.show_progress, defaults.show_progress, True),
         dry_run=given.dry_run,
+        as_json=given.as_json,
+        verbose=given.verbose,
     )
 
 
@@ -104,6 +115,19 @@ def _first(given: T | None, default: T | None, built_in: T) -> T:
     if given is not None:
         return given
     return default if default is not None else built_in
+
+
+def _code(given: Given, defaults: DefaultArguments) -> CodeMode:
+    """How much code counts; -D, the published flag, is `--code off`."""
+    if given.detect_source_change is False:
+        if given.code not in (None, "off"):
+            raise UsageError(f"-D leaves all code out, and --code {given.code} counts it; give one of them")
+        return "off"
+    if given.code is not None:
+        return given.code
+    if given.detect_source_change is None and defaults.detect_source_change is False:
+        return "off"
+    return defaults.code or "deep"
 
 
 def _arguments(given: Given, defaults: DefaultArguments) -> tuple[dict[str, Any], dict[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from taskproc.core.arguments import Encoder
-from taskproc.core.records import JSON, Plan, RunStats, TaskKey
+from taskproc.core.records import JSON, Explanation, Plan, Record, RunStats, TaskKey
 
 if TYPE_CHECKING:
     from taskproc.core.task import Task
@@ -25,6 +25,13 @@ class Binding(Protocol):
     encoder: Encoder
     location: str
 
+    @property
+    def folder(self) -> str:
+        """The folder from which relative paths of input files count."""
+
+    def encode_arguments(self, task_name: str, bound: Mapping[str, Any]) -> dict[str, JSON]:
+        """The JSON of a call's arguments, by parameter."""
+
     def initialise(self, depth: int, call: Callable[[], None]) -> None:
         """Run `call`, the body of an `__init__` that is `depth` constructions deep."""
 
@@ -33,7 +40,10 @@ class Binding(Protocol):
 
     def load_result(self, task: Task) -> Any: ...
     def run_graph(self, task: Task, **options: Any) -> tuple[Any, RunStats]: ...
-    def plan(self, task: Task, *, detect_source_change: bool = True, force: bool = False) -> Plan: ...
+    def plan(self, task: Task, **options: Any) -> Plan: ...
+    def why(self, task: Task, **options: Any) -> Explanation: ...
+    def get_record(self, task: Task) -> Record | None: ...
+    def decode_arguments(self, task: Task) -> dict[str, Any]: ...
     def clear(self, task: Task) -> None: ...
     def clear_all(self, task_name: str) -> None: ...
     def data_directory(self, task: Task, create: bool) -> Path: ...

@@ -8,10 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from taskproc.core.fingerprint import same_code
 from taskproc.core.graph import Node, TaskGraph
-from taskproc.core.records import Plan, Reason, Record, TaskKey, UpstreamRecord
+from taskproc.core.records import (
+    CHANGED_MEANWHILE,
+    INPUT_FILE,
+    CodeMode,
+    Plan,
+    Reason,
+    Record,
+    TaskKey,
+    UpstreamRecord,
+    input_record,
+)
 from taskproc.core.task import Task
-
+from taskproc.errors import OptionError
 
 class Circumstances(NamedTuple):
     """What holds for the whole look: the present place, Python, code, and the caller's wishes.
@@ -20,7 +31,7 @@ class Circumstances(NamedTuple):
         location: the root of the cache as it is now.
         python: minor version of the running Python ("3.11").
         code_of: fingerprint of a task's code; `code_scheme` numbers how it is made.
-        detect_source_change: whether another code makes a task stale.
+        code: how much of a task's code counts, where its class does not say; "off": nobody's.
         force: whether the root is run in any case.
     """
 
@@ -28,15 +39,31 @@ class Circumstances(NamedTuple):
     python: str
     code_of: Callable[[Task], str]
     code_scheme: int
-    detect_source_change: bool = True
+    code: CodeMode = "deep"
     force: bool = False
 
 
+def code_mode(detect_source_change: bool, code: CodeMode) -> CodeMode:
+    """How much code counts, of the two options that say so.
+
+    Raises:
+        OptionError: `code` is none of the three.
+    """
+    if code not in ("deep", "class", "off"):
+        raise OptionError(f"code is {code!r}; it must be 'deep', 'class' or 'off'")
+    return code if detect_source_change else "off"
+
+
 def make_plan(graph: TaskGraph, records: Mapping[TaskKey, Record], now: Circumstances) -> Plan:
-    """Sort the tasks of a graph into those that would run, each with its reason, and the cached."""
+    """Sort the tasks of a graph into those that would run, the cached and the blocked, with reasons."""
     run: dict[TaskKey, Reason] = {}
     cached: list[TaskKey] = []
+    blocked: dict[TaskKey, Reason] = {}
     for key, node in graph.nodes.items():
+        obstacle = _obstacle(node, blocked)
+        if obstacle is not None:
+            blocked[key] = obstacle
+            continue
         reason = _stale(key, node, records, run, now)
         if reason is None and now.force and key == graph.root:
             reason = Reason("forced", "the entry task is run in any case")
@@ -44,7 +71,20 @@ def make_plan(graph: TaskGraph, records: Mapping[TaskKey, Record], now: Circumst
             cached.append(key)
         else:
             run[key] = reason
-    return Plan(root=graph.root, run=run, cached=cached)
+    seconds, untimed = _expected_seconds(run, records)
+    return Plan(graph.root, run, cached, blocked, seconds, untimed)
+
+
+def _obstacle(node: Node, blocked: Mapping[TaskKey, Reason]) -> Reason | None:
+    """Why a task can't be run, nor its stored result be judged."""
+    for file in node.inputs:
+        if file.now.fault:
+            return Reason("input_missing", f"its input file {file.file!r} {file.now.fault}")
+    if blocked:
+        for upstream in node.upstreams:
+            if upstream.key in blocked:
+                return Reason("upstream_blocked", f"its upstream {upstream.key.name} can't run")
+    return None
 
 
 def _stale(
@@ -70,32 +110,86 @@ def _stale(
 
 
 def stale_in_itself(record: Record, node: Node, now: Circumstances) -> Reason | None:
-    """Why a record does not speak for the task as it is now, upstreams aside."""
+    """Why a record does not speak for the task as it is now, upstreams and input files aside."""
     if record.root is not None and record.root != now.location:
         return Reason("moved", "its result names the cache's old place")
     if record.python is not None and record.python != now.python:
         return Reason("python", f"its result holds code of Python {record.python}, this is {now.python}")
-    if now.detect_source_change:
-        if record.code_scheme != now.code_scheme:
-            return Reason("code", "its code was fingerprinted by another scheme")
-        if record.code != now.code_of(node.task):
-            return Reason("code", "its code changed")
+    code = code_differs(record, node.task, now)
+    if code is not None:
+        return code
     if record.attributes != node.attributes:
         return Reason("attributes", "what its __init__ left in the attributes changed")
     return None
 
 
+def code_differs(record: Record, task: Task, now: Circumstances) -> Reason | None:
+    """Why the code that made a record is not that of the task, as far as that counts."""
+    code = now.code_of(task)
+    if record.code == code and record.code_scheme == now.code_scheme:
+        return None
+    mode = "off" if now.code == "off" else type(task).task_code or now.code
+    if record.code_scheme != now.code_scheme:
+        # What such a fingerprint says can't be read: only where nothing counts it does no harm.
+        if same_code("", code, mode):
+            return None
+        return Reason("code", "its code was fingerprinted by another scheme")
+    return None if same_code(record.code, code, mode) else Reason("code", "its code changed")
+
+
 def upstream_records(node: Node, records: Mapping[TaskKey, Record]) -> tuple[UpstreamRecord, ...]:
     """What a result of this node would be said to rest on, from the present records."""
-    return tuple([UpstreamRecord(path, key, records[key].version) for path, key in node.upstreams])
+    upstreams = [UpstreamRecord(path, key, records[key].version) for path, key in node.upstreams]
+    return tuple(upstreams + [input_record(*file[:2], file.now.version) for file in node.inputs])
+
+
+def is_unchanged(
+    node: Node, record: Record | None, records: Mapping[TaskKey, Record], now: Circumstances
+) -> bool:
+    """Whether a stored result still speaks for its task, now that all its upstreams have finished."""
+    return (
+        record is not None
+        and stale_in_itself(record, node, now) is None
+        and record.upstreams == upstream_records(node, records)
+    )
 
 
 def _what_differs(stored: tuple[UpstreamRecord, ...], current: tuple[UpstreamRecord, ...]) -> str:
     before = {upstream.path: upstream for upstream in stored}
     for upstream in current:
         known = before.get(upstream.path)
+        is_file = upstream.key.name == INPUT_FILE
+        kind = "input file" if is_file else "upstream"
         if known is None or known.key != upstream.key:
-            return f"it has another upstream at {upstream.path}"
+            return f"it has another {kind} at {upstream.path}"
         if known.version != upstream.version:
-            return f"the content of its upstream {upstream.key.name} at {upstream.path} changed"
+            what = repr(upstream.key.digest) if is_file else upstream.key.name
+            if known.version == CHANGED_MEANWHILE:
+                return f"its {kind} {what} at {upstream.path} changed while it ran"
+            return f"the content of its {kind} {what} at {upstream.path} changed"
     return "its upstreams changed"
+
+
+def _expected_seconds(
+    run: Mapping[TaskKey, Reason], records: Mapping[TaskKey, Record]
+) -> tuple[dict[str, float], list[str]]:
+    """How long the tasks to run took the last time, by name, and the names of which nothing is known."""
+    if not run:
+        return {}, []
+    from statistics import median  # its imports would cost every run
+    names = {key.name for key in run}
+    known: dict[str, list[float]] = {name: [] for name in names}
+    own: dict[TaskKey, float] = {}
+    for key, record in records.items():
+        if key.name in names:
+            seconds = record.provenance.get("seconds")
+            if isinstance(seconds, int | float):
+                known[key.name].append(float(seconds))
+                own[key] = float(seconds)
+    typical = {name: median(values) for name, values in known.items() if values}
+    expected: dict[str, float] = {}
+    for key in run:
+        seconds = own.get(key, typical.get(key.name))
+        if seconds is not None:
+            expected[key.name] = expected.get(key.name, 0.0) + seconds
+    return expected, sorted(names - typical.keys())

@@ -1,17 +1,18 @@
-"""From one task to the graph of all it needs: upstreams, an order, cycles.
+"""From one task to the graph of all it needs: upstreams, input files, an order, cycles.
 
-Knows nothing of what is stored. Walks without recursion, so that depth costs nothing.
+Knows nothing of what is stored, and reads no files. Walks without recursion, so that depth costs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from taskproc.core.arguments import Encoder
 from taskproc.core.arguments.canonical import digest
 from taskproc.core.future import PLAIN, futures_in
+from taskproc.core.input_file import InputFile
 from taskproc.core.records import JSON, TaskKey
 from taskproc.core.task import Task, plain_attributes
 from taskproc.errors import AmbiguousTaskError, ArgumentError, CycleError, ForeignCacheError
@@ -24,12 +25,35 @@ class Upstream(NamedTuple):
     key: TaskKey
 
 
+class InputVersion(NamedTuple):
+    """What an input file holds: the digest of its content or, if it has none, what is wrong with it."""
+
+    version: str
+    fault: str = ""
+
+
+class Input(NamedTuple):
+    """An input file of a task: the attribute path it was found at, the file as given, its content."""
+
+    path: str
+    file: str
+    now: InputVersion
+
+
 class Node(NamedTuple):
-    """A task in the graph, its direct upstreams, and the digest of its public attributes."""
+    """A task in the graph: its direct upstreams, the digest of its public attributes, its input files.
+
+    The digest does not name the tasks among the attributes: `upstreams` does.
+    """
 
     task: Task
     upstreams: tuple[Upstream, ...]
     attributes: str
+    inputs: tuple[Input, ...] = ()
+
+
+Fallback: TypeAlias = Callable[[Any], str]
+"""Gives a digest of an attribute that the encoder can't encode."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +64,15 @@ class TaskGraph:
     nodes: Mapping[TaskKey, Node]
 
 
-def build_graph(root: Task, encoder: Encoder, fallback: Callable[[Any], str]) -> TaskGraph:
+def build_graph(
+    root: Task, encoder: Encoder, fallback: Fallback, version_of: Callable[[str], InputVersion]
+) -> TaskGraph:
     """Walk the upstreams of `root`.
 
     Args:
         encoder: encodes the plain attributes for their digest.
         fallback: gives a digest of an attribute that `encoder` can't encode.
+        version_of: tells what an input file holds.
 
     Raises:
         CycleError: tasks wait for each other; they are named in order.
@@ -68,7 +95,7 @@ def build_graph(root: Task, encoder: Encoder, fallback: Callable[[Any], str]) ->
             if key in open_nodes:
                 raise _cycle(open_nodes, key)
             continue
-        node, direct = _visit(task, root, encoder, fallback)
+        node, direct = _visit(task, root, encoder, fallback, version_of)
         open_nodes[key] = node
         stack.append((task, True))
         for upstream in reversed(direct):
@@ -79,15 +106,23 @@ def build_graph(root: Task, encoder: Encoder, fallback: Callable[[Any], str]) ->
 
 
 def _visit(
-    task: Task, root: Task, encoder: Encoder, fallback: Callable[[Any], str]
+    task: Task,
+    root: Task,
+    encoder: Encoder,
+    fallback: Fallback,
+    version_of: Callable[[str], InputVersion],
 ) -> tuple[Node, list[Task]]:
     """The node of one task, and its direct upstream tasks."""
     found: list[Upstream] = []
+    inputs: list[Input] = []
     tasks: list[Task] = []
-    public: dict[str, JSON] = {}
-    for name, value in plain_attributes(task).items():
+    attributes = plain_attributes(task)
+    for name, value in attributes.items():
         if type(value) not in PLAIN:
             for path, upstream in _upstreams_in(value, name):
+                if isinstance(upstream, InputFile):
+                    inputs.append(Input(path, upstream.path, version_of(upstream.path)))
+                    continue
                 if upstream._task.binding.location != root._task.binding.location:
                     raise ForeignCacheError(
                         f"{task!r}.{path} is {upstream!r} of the Cache at {upstream._task.binding.location}, "
@@ -96,23 +131,44 @@ def _visit(
                     )
                 found.append(Upstream(path, upstream._task.key))
                 tasks.append(upstream)
-        if not name.startswith("_"):
-            public[name] = _encoded(task, name, value, encoder, fallback)
-    return Node(task, tuple(found), digest(public)), tasks
+    if tasks:
+        encoder = encoder.leaving_out({upstream.key for upstream in found})
+    public = {
+        name: _encoded(task, name, value, encoder, fallback)
+        for name, value in attributes.items()
+        if not name.startswith("_")
+    }
+    return Node(task, tuple(found), digest(public), tuple(inputs)), tasks
 
 
-def _upstreams_in(value: Any, name: str) -> list[tuple[str, Task]]:
-    """(path, task) for every task that a value's Futures read."""
-    found: list[tuple[str, Task]] = []
+def attributes_left(task: Task, encoder: Encoder, fallback: Fallback) -> dict[str, JSON]:
+    """What `__init__` left in the public attributes, for people: the JSON of each.
+
+    Without what has upstreams or input files in it, and what is an argument under its own name.
+    """
+    args = task._task.args
+    left: dict[str, JSON] = {}
+    for name, value in plain_attributes(task).items():
+        if name.startswith("_") or (type(value) not in PLAIN and any(_upstreams_in(value, name))):
+            continue
+        encoded = _encoded(task, name, value, encoder, fallback)
+        if name not in args or args[name] != encoded or type(args[name]) is not type(encoded):
+            left[name] = encoded
+    return left
+
+
+def _upstreams_in(value: Any, name: str) -> list[tuple[str, Task | InputFile]]:
+    """(path, task or input file) for every one that a value's Futures read."""
+    found: list[tuple[str, Task | InputFile]] = []
     for path, future in futures_in(value, name):
-        if isinstance(future, Task):
+        if isinstance(future, Task | InputFile):
             found.append((path, future))
         else:
             found.extend((path, upstream) for upstream in future.get_upstreams())
     return found
 
 
-def _encoded(task: Task, name: str, value: Any, encoder: Encoder, fallback: Callable[[Any], str]) -> JSON:
+def _encoded(task: Task, name: str, value: Any, encoder: Encoder, fallback: Fallback) -> JSON:
     try:
         return encoder.encode(value)
     except ArgumentError:

@@ -9,6 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import indent
 from typing import Any, Literal, NamedTuple, TypedDict
 
 JSON = Any
@@ -86,8 +87,20 @@ class Record:
     left: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
 
 
+CodeMode = Literal["deep", "class", "off"]
+"""How much of a task's code counts: all it reaches, its class and bases alone, or none."""
+
 INPUT_FILE = "taskproc.InputFile"
 """The task name under which a record lists an input file among its upstreams."""
+
+CHANGED_MEANWHILE = "changed while the task ran"
+"""In a record, the version of an input file of which nobody can tell what the task read."""
+
+
+def input_record(path: str, file: str, version: str) -> UpstreamRecord:
+    """What a record says of an input file: the attribute path, the file as given, its content."""
+    return UpstreamRecord(path, TaskKey(INPUT_FILE, file), version)
+
 
 ReasonKind = Literal[
     "missing",
@@ -170,6 +183,41 @@ def _reason_counts(reasons: Mapping[TaskKey, Reason]) -> dict[str, dict[str, int
     return {name: dict(counter) for name, counter in counts.items()}
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """Why a task would be run again, or what its stored result rests on.
+
+    Attributes:
+        key: the task.
+        args: its arguments as `task_args` shows them.
+        is_cached: whether the stored result stands; False also if the task can't run.
+        reason: why not, or None.
+        details: what is known beyond the reason, a paragraph each: diffs of the code, what was
+            before and what is now, when a result was cleared.
+        origins: if the task runs because others above it do: the explanations of those with
+            which it begins.
+    """
+
+    key: TaskKey
+    args: Mapping[str, JSON]
+    is_cached: bool
+    reason: Reason | None = None
+    details: Sequence[str] = ()
+    origins: Sequence[Explanation] = ()
+
+    def __str__(self) -> str:
+        told = "its stored result stands" if self.reason is None else self.reason.text
+        inside = "\n".join([*self.details, *map(str, self.origins)])
+        args = ", ".join(f"{name}={_brief(value)}" for name, value in self.args.items())
+        return f"{self.key.name}({args}): {told}\n{indent(inside, '  ')}".rstrip()
+
+
+def _brief(value: JSON) -> str:
+    is_task = isinstance(value, dict) and "__task__" in value
+    text = f"<{value['__task__']}>" if is_task else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 EventKind = Literal["cleared", "damaged", "removed", "failed", "renamed"]
 
 
@@ -185,6 +233,7 @@ class Event:
         who: user, host and process ("ann@node7, process 4711"), or "".
         text: what else there is to say, in words.
         record: the record of the result that is gone, where that is still known.
+        args: the arguments of the task, of a job that failed.
     """
 
     kind: EventKind
@@ -193,6 +242,7 @@ class Event:
     who: str = ""
     text: str = ""
     record: Record | None = None
+    args: Mapping[str, JSON] | None = None
 
 
 @dataclass(frozen=True)

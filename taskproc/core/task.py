@@ -18,7 +18,16 @@ from taskproc.core.arguments.names import named_code
 from taskproc.core.binding import BUILDING, NEW, READY, Binding, TaskState
 from taskproc.core.definition import TaskClass, check_definition
 from taskproc.core.future import Indexable
-from taskproc.core.records import JSON, Plan, RunStats, TaskKey, content_digest
+from taskproc.core.records import (
+    JSON,
+    CodeMode,
+    Explanation,
+    Plan,
+    Record,
+    RunStats,
+    TaskKey,
+    content_digest,
+)
 from taskproc.errors import CycleError, NoCacheError, TaskDefinitionError
 from taskproc.modules import canonical_name
 
@@ -29,6 +38,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+
+_NAMELESS = {"__task__": ""}
 
 
 class Scope(NamedTuple):
@@ -86,10 +98,19 @@ class Task(Indexable, Encodable):
     Class attributes to set:
         task_label: a label, or several, for rate limits, prefixes and launchers.
         task_compress_level: gzip level of the stored result, 0 to 9 (default 9).
+        task_code: how much code counts: "deep" (all that the class reaches), "class" (its own
+            body and its bases'), "off" (none), or None (default): what the run says.
+        task_version: any value that an argument may have; another one makes the task stale.
+        task_depends_on: what else the result depends on, in any mode: functions, classes and
+            modules (their code), paths (a file's content), names of installed distributions
+            (their version).
     """
 
     task_label: ClassVar[str | Sequence[str]] = ()
     task_compress_level: ClassVar[int] = 9
+    task_code: ClassVar[CodeMode | None] = None
+    task_version: ClassVar[Any] = None
+    task_depends_on: ClassVar[Sequence[Any]] = ()
     task_name = _NameOfTask()
     """What the task class is called: `module.Qualname`, the module by its canonical name."""
 
@@ -113,8 +134,7 @@ class Task(Indexable, Encodable):
             )
         binding = scope.binding
         bound = task_class(cls).binder.bind(args, kwargs)
-        encode = binding.encoder.encode
-        encoded = {name: encode(value, f"{cls._task_name}({name}=...)") for name, value in bound.items()}
+        encoded = binding.encode_arguments(cls._task_name, bound)
         text = canonical(encoded)
         key = content_digest(text)
         while True:
@@ -160,6 +180,8 @@ class Task(Indexable, Encodable):
         launchers: Mapping[str, Any] | None = None,
         reporters: Sequence[Any] = (),
         detect_source_change: bool = True,
+        code: CodeMode = "deep",
+        early_cutoff: bool = False,
         on_error: Literal["stop", "continue"] = "stop",
         show_progress: bool = False,
         force: bool = False,
@@ -175,7 +197,12 @@ class Task(Indexable, Encodable):
             prefixes: for each label, a command in front of the jobs: text or a list.
             launchers: for each label, a Launcher or "name:opt=val,...".
             reporters: Reporters, or "name:opt=val,...", that hear of this run.
-            detect_source_change: whether a task whose code changed is stale.
+            detect_source_change: whether a task whose code changed is stale; False is code="off".
+            code: how much code counts for the classes whose `task_code` does not say: "deep" (all
+                that the class reaches), "class" (its own body and its bases'), "off" (none, for
+                any class). What `task_version` and `task_depends_on` state counts always.
+            early_cutoff: whether an upstream that was run again and came to the same content
+                leaves the stored results below it standing.
             on_error: "stop" starts nothing after a failure; "continue" runs what can be run.
             show_progress: show progress on stderr.
             force: run this task itself even if its result is stored.
@@ -197,14 +224,41 @@ class Task(Indexable, Encodable):
             launchers=launchers,
             reporters=reporters,
             detect_source_change=detect_source_change,
+            code=code,
+            early_cutoff=early_cutoff,
             on_error=on_error,
             show_progress=show_progress,
             force=force,
         )
 
-    def plan(self, *, detect_source_change: bool = True, force: bool = False) -> Plan:
-        """What `run_graph` would do, and why; runs and writes nothing."""
-        return self._task.binding.plan(self, detect_source_change=detect_source_change, force=force)
+    def plan(
+        self, *, detect_source_change: bool = True, code: CodeMode = "deep", force: bool = False
+    ) -> Plan:
+        """What `run_graph` would do with these options, and why; runs and writes nothing."""
+        return self._task.binding.plan(
+            self, detect_source_change=detect_source_change, code=code, force=force
+        )
+
+    def why(self, *, detect_source_change: bool = True, code: CodeMode = "deep") -> Explanation:
+        """Why `run_graph` would run this task, and what changed; its text is for people."""
+        return self._task.binding.why(self, detect_source_change=detect_source_change, code=code)
+
+    def is_cached(self, *, detect_source_change: bool = True, code: CodeMode = "deep") -> bool:
+        """Whether `run_graph` would answer from the cache, without running this task."""
+        plan = self.plan(detect_source_change=detect_source_change, code=code)
+        return self._task.key not in plan.run and self._task.key not in plan.blocked
+
+    def get_record(self) -> Record | None:
+        """What is known of the stored result, whether it stands or not; None if there is none."""
+        return self._task.binding.get_record(self)
+
+    def get_arguments(self) -> dict[str, Any]:
+        """The arguments by parameter, defaults included, with the types they were given in.
+
+        Raises:
+            UndecodableError: one of them is known by its digest only (an array, a lambda, ...).
+        """
+        return self._task.binding.decode_arguments(self)
 
     def get_result(self: Runs[T]) -> T:
         """The stored result, loaded anew at each call.
@@ -224,7 +278,7 @@ class Task(Indexable, Encodable):
         return {"__task__": self._task.key.name, "__key__": self._task.key.digest}
 
     def encode_with(self, encoder: Encoder) -> JSON:
-        return self.to_json()
+        return _NAMELESS if self._task.key in encoder.known_elsewhere else self.to_json()
 
     def clear_task(self) -> None:
         """Forget the stored result; a data directory stays at its path, empty."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taskproc.core.arguments import Encoder
-from taskproc.core.records import TaskKey
+from taskproc.core.records import JSON, Record, TaskKey
 from taskproc.core.task import Task, make_reference
 from taskproc.engine.jobs import FindsTasks, JobOrder
 from taskproc.engine.opened_run import OpenedRun
@@ -85,6 +85,16 @@ class JobBinding(FindsTasks):
         paths = self.run.backend.log_paths(task._task.key)
         return paths.stdout if stream == "stdout" else paths.stderr
 
+    @property
+    def folder(self) -> str:
+        return self.run.order.folder
+
+    def get_record(self, task: Task) -> Record | None:
+        return self.run.backend.look_up([task._task.key]).get(task._task.key)
+
+    def encode_arguments(self, task_name: str, bound: Mapping[str, Any]) -> dict[str, JSON]:
+        return {name: self.encoder.encode(value, f"{task_name}({name}=...)") for name, value in bound.items()}
+
     def initialise(self, depth: int, call: Callable[[], None]) -> None:
         raise NoCacheError(
             f"a task is constructed inside the run_task of {self._job.key.name}; construct upstream "
@@ -96,8 +106,8 @@ class JobBinding(FindsTasks):
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
         raise NoCacheError(
-            "run_graph, plan and clear can't be called on an upstream inside a run_task "
+            "run_graph, plan, why and clear can't be called on an upstream inside a run_task "
             f"({self._job.key.name})"
         )
 
-    run_graph = plan = clear = clear_all = _refuse
+    run_graph = plan = why = decode_arguments = clear = clear_all = _refuse

@@ -40,8 +40,21 @@ class UpstreamOrder(NamedTuple):
     result: bytes | None
 
 
+class InputOrder(NamedTuple):
+    """What a job is told of one input file: where it stands, as given and absolute, and its reading."""
+
+    path: str
+    file: str
+    place: str
+    version: str
+    state: tuple[int, ...] | None
+
+
 class JobOrder(NamedTuple):
-    """One job: the task, the content its record will name, and a token that marks its record."""
+    """One job: the task, the content its record will name, and a token that marks its record.
+
+    `left` shows the attributes to people; `packages` are versions of what else is installed.
+    """
 
     key: TaskKey
     args: Mapping[str, JSON]
@@ -50,6 +63,9 @@ class JobOrder(NamedTuple):
     code: str
     attributes_digest: str
     token: str
+    inputs: tuple[InputOrder, ...] = ()
+    left: Mapping[str, JSON] | None = None
+    packages: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -119,8 +135,10 @@ class Payloads:
         return pickle.dumps((self._order, [_plain(job) for job in jobs]), PROTOCOL)
 
     def job(self, node: Node, records: Mapping[TaskKey, Record], nodes: Mapping[TaskKey, Node],
-            code: str, token: str) -> JobOrder:  # fmt: skip
+            **facts: Any) -> JobOrder:  # fmt: skip
         """The order for one job; its upstreams' records must be there.
+
+        `facts` are the fields of the order that do not follow from these.
 
         Raises:
             ArgumentError: an attribute can't be pickled.
@@ -141,7 +159,12 @@ class Payloads:
             ]
         )
         return JobOrder(
-            key, node.task._task.args, self._attributes(node.task), upstreams, code, node.attributes, token
+            key,
+            node.task._task.args,
+            self._attributes(node.task),
+            upstreams,
+            attributes_digest=node.attributes,
+            **facts,
         )
 
     def _result(self, key: TaskKey, digest: str) -> bytes | None:
@@ -210,13 +233,17 @@ def read_batch(payload: bytes) -> Batch:
 def _plain(job: JobOrder) -> tuple[Any, ...]:
     """A job as tuples alone, which pickle several times quicker than named ones."""
     ups = [(up.path, *up.key, *up[2:]) for up in job.upstreams]
-    return (*job.key, ups, *job[1:3], *job[4:])
+    files = [tuple(file) for file in job.inputs]
+    return (*job.key, ups, *job[1:3], *job[4:7], files, *job[8:])
 
 
 def _from_plain(job: tuple[Any, ...]) -> JobOrder:
-    name, digest, ups, args, attributes, *rest = job
+    name, digest, ups, args, attributes, code, attributes_digest, token, inputs, *rest = job
     upstreams = tuple([UpstreamOrder(up[0], TaskKey(up[1], up[2]), *up[3:]) for up in ups])
-    return JobOrder(TaskKey(name, digest), args, attributes, upstreams, *rest)
+    files = tuple([InputOrder(*file) for file in inputs]) if inputs else ()
+    return JobOrder(
+        TaskKey(name, digest), args, attributes, upstreams, code, attributes_digest, token, files, *rest
+    )
 
 
 def pack_answers(answers: Sequence[Answer]) -> bytes:
@@ -246,7 +273,7 @@ def _plain_record(record: Record) -> tuple[Any, ...]:
     data = [tuple(file) for file in record.data]
     return (
         *record.key, record.args, record.code, record.code_scheme, record.attributes, upstreams,
-        record.digest, record.version, data, record.root, record.python, record.provenance,
+        record.digest, record.version, data, record.root, record.python, record.provenance, record.left,
     )  # fmt: skip
 
 
@@ -257,8 +284,3 @@ def _record_from_plain(record: tuple[Any, ...]) -> Record:
     return Record(
         TaskKey(name, key), args, code, scheme, attributes, upstreams, digest, version, files, *rest
     )
-
-
-def upstream_records(job: JobOrder) -> tuple[UpstreamRecord, ...]:
-    """What the job's record will say of its upstreams."""
-    return tuple([UpstreamRecord(up.path, up.key, up.version) for up in job.upstreams])

@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from taskproc.core.records import CodeMode
 from taskproc.core.schedule import check_rate_limits
 from taskproc.errors import (
     OptionError,
@@ -46,6 +47,8 @@ class RunOptions:
     launchers: Mapping[str, str | Launcher] | None = None
     reporters: Sequence[str | Reporter] = ()
     detect_source_change: bool = True
+    code: CodeMode = "deep"
+    early_cutoff: bool = False
     on_error: Literal["stop", "continue"] = "stop"
     show_progress: bool = False
     force: bool = False

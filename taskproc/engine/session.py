@@ -12,28 +12,45 @@ import gc
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
-from taskproc.core.arguments import Encoder
-from taskproc.core.arguments.names import find_named
+from taskproc.core.arguments import Encoder, canonical
 from taskproc.core.binding import NEW, READY, TaskState
-from taskproc.core.freshness import Circumstances, make_plan
-from taskproc.core.graph import TaskGraph, build_graph
-from taskproc.core.records import Plan, Record, RunStats, TaskKey, content_digest
+from taskproc.core.freshness import Circumstances, code_mode, make_plan
+from taskproc.core.graph import Input, Node, TaskGraph, attributes_left, build_graph
+from taskproc.core.records import (
+    JSON,
+    CodeMode,
+    Event,
+    Explanation,
+    Plan,
+    Record,
+    RunStats,
+    TaskKey,
+    content_digest,
+)
 from taskproc.core.task import Task, enter_scope, leave_scope
+from taskproc.engine.codes import Codes
+from taskproc.engine.input_files import InputFiles
+from taskproc.engine.jobs import InputOrder
 from taskproc.engine.pickling import dumps, loads
-from taskproc.engine.reachable_code import CodeReader
-from taskproc.engine.versions import python_minor
-from taskproc.errors import CacheError, MissingResultError, TaskDefinitionError
+from taskproc.engine.versions import python_minor, who_we_are
+from taskproc.errors import CacheError, MissingResultError, SlowKeyWarning, TaskDefinitionError
 from taskproc.interfaces import CacheBackend
 from taskproc.registry import Registry
 
 _DEEP = 40
 _DEEPEST = 100_000  # about 2 GB of stacks: an endless one must not take all memory
 _WAIT_SECONDS = 0.001
+_LONGEST_SHOWN = 120
+SLOW_KEY_SECONDS = 0.1
+"""A key that takes longer to make is warned of."""
+
+T = TypeVar("T", bound=Task)
 
 
 class Survey(NamedTuple):
@@ -79,9 +96,10 @@ class Cache(contextlib.ContextDecorator):
         )
         self.location = self.backend.location
         self.instances: dict[tuple[type, str], Task] = {}
-        self._code = CodeReader()
-        self._codes: dict[tuple[type, tuple[str, ...]], str] = {}
-        self.encoder = Encoder(lambda function: self._code.encode_function(function))
+        self._inputs = InputFiles()
+        self._slow_arguments: set[str] = set()
+        self.codes = Codes(self.backend)
+        self.encoder = Encoder(self.codes.encode_function)
         self._runs = 0
         self._runs_lock = threading.Lock()
         self.backend.open()
@@ -109,6 +127,37 @@ class Cache(contextlib.ContextDecorator):
         raise TypeError("a Cache can't be pickled; pass its path and open it where it is needed")
 
     # --- what a task asks of its Cache ---
+
+    @property
+    def folder(self) -> str:
+        return os.getcwd()
+
+    def encode_arguments(self, task_name: str, bound: Mapping[str, Any]) -> dict[str, JSON]:
+        encode, clock = self.encoder.encode, time.perf_counter
+        encoded: dict[str, JSON] = {}
+        begun = clock()
+        for name, value in bound.items():
+            encoded[name] = encode(value, f"{task_name}({name}=...)")
+        if clock() - begun > SLOW_KEY_SECONDS:
+            self._warn_of_slow_arguments(task_name, bound)
+        return encoded
+
+    def _warn_of_slow_arguments(self, task_name: str, bound: Mapping[str, Any]) -> None:
+        """Warn, once each, of the arguments that are slow a second time: no pause of the machine's."""
+        for name, value in bound.items():
+            begun = time.perf_counter()
+            self.encoder.encode(value)
+            seconds = time.perf_counter() - begun
+            where = f"{task_name}({name}=...)"
+            if seconds > SLOW_KEY_SECONDS and where not in self._slow_arguments:
+                self._slow_arguments.add(where)
+                warnings.warn(
+                    f"{where}: it takes {seconds:.1f} s to make a key of this argument (an object of class "
+                    f"{type(value).__qualname__}), each time a task with it is constructed; pass it as the "
+                    "output of a task, or as an InputFile, or give its class a short `__task_args__`",
+                    SlowKeyWarning,
+                    stacklevel=5,
+                )
 
     def initialise(self, depth: int, call: Callable[[], None]) -> None:
         """Run an `__init__`; a deep one on a fresh stack, so that depth costs no recursion."""
@@ -166,14 +215,73 @@ class Cache(contextlib.ContextDecorator):
 
         return run(self, task, RunOptions(**options))
 
-    def plan(self, task: Task, *, detect_source_change: bool = True, force: bool = False) -> Plan:
-        return self.survey(task, detect_source_change, force).plan
+    def plan(
+        self,
+        task: Task,
+        *,
+        detect_source_change: bool = True,
+        code: CodeMode = "deep",
+        force: bool = False,
+    ) -> Plan:
+        plan = self.survey(task, code_mode(detect_source_change, code), force).plan
+        if not plan.untimed:
+            return plan
+        from taskproc.engine.durations import with_typical_seconds
+
+        return with_typical_seconds(plan, self.backend)
+
+    def why(
+        self, task: Task, *, detect_source_change: bool = True, code: CodeMode = "deep"
+    ) -> Explanation:
+        from taskproc.engine.explain import explain
+
+        return explain(self, task, code_mode(detect_source_change, code))
+
+    def get_record(self, task: Task) -> Record | None:
+        return self.backend.look_up([task._task.key]).get(task._task.key)
+
+    def decode_arguments(self, task: Task) -> dict[str, Any]:
+        from taskproc.engine.stored_tasks import decoded_arguments
+
+        return decoded_arguments(self, task._task.args)
 
     def clear(self, task: Task) -> None:
         self.backend.discard([task._task.key])
+        self.backend.note(Event("cleared", task._task.key, time.time(), who_we_are()))
 
     def clear_all(self, task_name: str) -> None:
         self.backend.discard_all(task_name)
+        self.backend.note(Event("cleared", TaskKey(task_name, ""), time.time(), who_we_are()))
+
+    # --- what users ask of what is stored ---
+
+    def tasks(self, cls: type[T]) -> Iterator[T]:
+        """The tasks of a class whose results are stored here; runs nothing.
+
+        Each is the task that its stored arguments make, so that its attributes, arguments
+        (`get_arguments()`), result (`get_result()`) and record (`get_record()`) can be asked
+        for. One that can't be made any more (its arguments are known by digests only, or its
+        `__init__` raises) has no attributes but all of the rest.
+
+        Raises:
+            CacheError: the cache backend can't list what it holds.
+        """
+        from taskproc.engine.stored_tasks import stored_tasks
+
+        return stored_tasks(self, cls)
+
+    def put(self, task: Task, value: Any) -> None:
+        """Store a value as the result of a task, as if it had been computed now.
+
+        Raises:
+            MissingResultError: an upstream of the task has no stored result that stands, so
+                nobody could tell what the value rests on.
+            CacheError: the task is being computed just now.
+            UnpicklableResultError: the value can't be pickled.
+        """
+        from taskproc.engine.stored_tasks import put
+
+        put(self, task, value)
 
     def data_directory(self, task: Task, create: bool) -> Path:
         return self.backend.data_directory(task._task.key, create)
@@ -184,12 +292,12 @@ class Cache(contextlib.ContextDecorator):
 
     # --- what a run asks of the Cache ---
 
-    def survey(self, task: Task, detect_source_change: bool, force: bool) -> Survey:
+    def survey(self, task: Task, code: CodeMode, force: bool) -> Survey:
         """Look at all that a task needs, and at what is stored of it; writes nothing."""
         self.backend.open()
         with _no_garbage_collection():
-            graph = build_graph(task, self.encoder, lambda value: content_digest(dumps(value).payload))
-            now = self.circumstances(detect_source_change, force)
+            graph = build_graph(task, self.encoder, _pickle_digest, self._inputs.version_of)
+            now = self.circumstances(code, force)
             records = self.backend.look_up(list(graph.nodes))
             return Survey(graph, records, now, make_plan(graph, records, now))
 
@@ -206,28 +314,44 @@ class Cache(contextlib.ContextDecorator):
                 if not self._runs:
                     self.backend.close()
 
-    def circumstances(self, detect_source_change: bool, force: bool) -> Circumstances:
+    def facts_of_job(self, node: Node) -> dict[str, Any]:
+        """What the order of a job says of its task beside what the graph knows."""
+        task = node.task
+        left = attributes_left(task, self.encoder, _pickle_digest)
+        return {
+            "code": self.codes.of_task(task),
+            "inputs": tuple(self._input_order(file) for file in node.inputs),
+            "left": {name: _brief(value) for name, value in left.items()} if left else None,
+            "packages": self.codes.packages(type(task)),
+        }
+
+    def _input_order(self, file: Input) -> InputOrder:
+        reading = self._inputs.last(file.file)
+        # Another thread's look may have read it anew meanwhile.
+        state = reading.state if reading is not None and reading.now == file.now else None
+        return InputOrder(file.path, file.file, os.path.abspath(file.file), file.now.version, state)
+
+    def circumstances(self, code: CodeMode, force: bool) -> Circumstances:
         """What holds for a look at a graph of this Cache, now."""
-        self._code, self._codes = self._code.refreshed(), {}
+        self.codes.refresh()
         return Circumstances(
             location=self.location,
             python=python_minor(),
-            code_of=self._code_of,
-            code_scheme=self._code.scheme,
-            detect_source_change=detect_source_change,
+            code_of=self.codes.of_task,
+            code_scheme=self.codes.scheme,
+            code=code,
             force=force,
         )
 
-    def _code_of(self, task: Task) -> str:
-        """The fingerprint of a task's class, and of the functions and classes among its arguments."""
-        cls, named = type(task), task._task.named_code
-        if not named:
-            return self._code.fingerprint(cls)
-        code = self._codes.get((cls, named))
-        if code is None:
-            found = [thing for thing in map(find_named, named) if thing is not None]
-            code = self._codes[cls, named] = self._code.fingerprint_with(cls, found)
-        return code
+
+def _pickle_digest(value: Any) -> str:
+    return content_digest(dumps(value).payload)
+
+
+def _brief(value: JSON) -> JSON:
+    """An attribute's JSON for people, or a digest of it if it is long."""
+    text = canonical(value)
+    return value if len(text) <= _LONGEST_SHOWN else {"__digest__": content_digest(text)}
 
 
 def _checked(where: Any) -> str | os.PathLike[str]:

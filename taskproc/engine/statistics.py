@@ -35,7 +35,7 @@ class Statistics:
             self._executed[key.name] += 1
         elif outcome.kind == "failed":
             self._failed[key.name] += 1
-        elif outcome.kind == "done elsewhere":
+        elif outcome.kind in ("done elsewhere", "unchanged"):
             self._cached[key.name] += 1
         self._waiting[key.name] += waited
         self._running[key.name] += outcome.seconds

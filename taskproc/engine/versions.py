@@ -1,8 +1,10 @@
-"""What a record says of a result's content and of the running Python."""
+"""What records and events say of a result's content, of the running Python, and of who we are."""
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -20,3 +22,16 @@ def content_version(digest: str, data: Sequence[DataFile]) -> str:
 def python_minor() -> str:
     """The running Python's minor version, "3.11"."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def user_name() -> str:
+    """Who runs this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user often has no name
+        return f"uid {os.getuid()}"
+
+
+def who_we_are() -> str:
+    """User, host and process: "ann@node7, process 4711"."""
+    return f"{user_name()}@{os.uname().nodename}, process {os.getpid()}"

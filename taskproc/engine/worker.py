@@ -17,10 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import taskproc
-from taskproc.core.records import Outcome, Record, TaskKey, content_digest
+from taskproc.core.graph import InputVersion
+from taskproc.core.records import (
+    CHANGED_MEANWHILE,
+    Outcome,
+    Record,
+    TaskKey,
+    UpstreamRecord,
+    content_digest,
+    input_record,
+)
 from taskproc.core.task import enter_scope, leave_scope
 from taskproc.engine.failure import describe
 from taskproc.engine.forks import call_as_parent
+from taskproc.engine.input_files import Reading, read_input
 from taskproc.engine.job_binding import JobBinding
 from taskproc.engine.jobs import (
     SMALL_RESULT,
@@ -28,9 +38,8 @@ from taskproc.engine.jobs import (
     JobOrder,
     pack_answers,
     read_batch,
-    upstream_records,
 )
-from taskproc.engine.opened_run import OpenedRun, open_order, spool_of_launched
+from taskproc.engine.opened_run import OpenedRun, open_order, spool_of_launched, spool_of_thread
 from taskproc.engine.pickling import Pickled, dumps, name_unpicklable
 from taskproc.engine.thread_capture import thread_capture
 from taskproc.engine.versions import content_version, python_minor
@@ -111,27 +120,31 @@ def _compute_and_save(binding: JobBinding, job: JobOrder) -> tuple[Record, bytes
     data = backend.list_data(job.key)
     digest = content_digest(pickled.payload)
     seconds = time.monotonic() - clock
+    provenance: dict[str, Any] = {
+        "job": job.token,
+        "seconds": seconds,
+        "started": started,
+        "host": binding.run.host,
+        "pid": os.getpid(),
+        "python": _PYTHON,
+        "taskproc": taskproc.__version__,
+    }
+    if job.packages:
+        provenance["packages"] = job.packages
     record = Record(
         key=job.key,
         args=job.args,
         code=job.code,
         code_scheme=binding.run.order.code_scheme,
         attributes=job.attributes_digest,
-        upstreams=upstream_records(job),
+        upstreams=_rests_on(job),
         digest=digest,
         version=content_version(digest, data),
         data=data,
         root=backend.location if pickled.names_root else None,
         python=python_minor() if pickled.by_value else None,
-        provenance={
-            "job": job.token,
-            "seconds": seconds,
-            "started": started,
-            "host": binding.run.host,
-            "pid": os.getpid(),
-            "python": _PYTHON,
-            "taskproc": taskproc.__version__,
-        },
+        provenance=provenance,
+        left=job.left or {},
     )
     backend.save(
         record,
@@ -140,6 +153,18 @@ def _compute_and_save(binding: JobBinding, job: JobOrder) -> tuple[Record, bytes
         durable=seconds > _DURABLE_SECONDS or bool(data),
     )
     return record, pickled.payload
+
+
+def _rests_on(job: JobOrder) -> tuple[UpstreamRecord, ...]:
+    """What the job's record says of its upstreams and input files."""
+    found = [UpstreamRecord(up.path, up.key, up.version) for up in job.upstreams]
+    for path, file, place, version, state in job.inputs:
+        known = Reading(InputVersion(version), state)
+        if read_input(place, known).now.version != version:
+            # Nobody can tell which content the task read, so no content vouches for the result.
+            version = CHANGED_MEANWHILE
+        found.append(input_record(path, file, version))
+    return tuple(found)
 
 
 def _pickle_result(result: Any, root: str) -> Pickled:
@@ -160,7 +185,7 @@ def _kept_output(run: OpenedRun, key: TaskKey) -> Iterator[None]:
         return
     backend = run.backend
     if not run.own_process:
-        spool = run.spool.with_name(f"{run.order.run}-{key.digest}")
+        spool = spool_of_thread(run.spool.parent, run.order.run, key)
         stdout, stderr = Path(f"{spool}.out"), Path(f"{spool}.err")
         try:
             with thread_capture(stdout, stderr):

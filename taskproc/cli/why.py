@@ -1,0 +1,153 @@
+"""`taskproc why`: for one task, why it would run again and what changed; runs and writes nothing.
+
+Decides which task is meant; the answer is the engine's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taskproc.cli.opened import Looked, construct, opened_file
+from taskproc.cli.options import code_options, log_level_option, plugin_option, which_task
+from taskproc.cli.output import quiet_when_closed
+from taskproc.cli.settings import Given
+from taskproc.errors import ArgumentError, TaskFileError, UsageError
+
+if TYPE_CHECKING:
+    from taskproc.core.records import CodeMode, Explanation
+    from taskproc.core.task import Task
+
+HELP = """Say why a task would run again, and what changed: which lines of which helper, which value,
+which upstream's content, or who cleared it and when.
+
+TASK is a class of FILE (default: Main), or a whole task name (module.Class), or such a name with
+the beginning of a key behind it (Choose/541e60d1). ARGS are its arguments, by name (n=6) or in
+order (6 3). Without ARGS for a task that needs some, the tasks of that class under Main are
+explained, one for each reason.
+"""
+
+_MOST_EXPLAINED = 10
+
+
+def _callback(file: str, task: str, args: Sequence[str], as_json: bool, **words: Any) -> None:
+    with opened_file(file, Given(**words)) as looked:
+        explained = _explained(looked, task, args)
+        with quiet_when_closed():
+            if as_json:
+                click.echo(json.dumps([_plain(one) for one, _ in explained], indent=2))
+                return
+            for one, alike in explained:
+                more = f" (and {alike:,} more for this reason)" if alike else ""
+                click.echo(f"{one}{more}")
+
+
+def _explained(looked: Looked, name: str, words: Sequence[str]) -> list[tuple[Explanation, int]]:
+    """Explanations, each with the number of others of the same reason."""
+    from taskproc.cli.entry import DEFAULT_TASK, find_class
+
+    name, _, key = (name or DEFAULT_TASK).partition("/")
+    cls = find_class(looked.module, looked.file, name)
+    code = looked.settings.code
+    kwargs, assigned = looked.settings.kwargs, looked.settings.assigned
+    if words or kwargs or assigned or (not key and not _needs_arguments(cls)):
+        return [(construct(cls, _arguments(cls, words, kwargs, assigned)).why(code=code), 0)]
+    return _below_the_entry(looked, cls, key, code)
+
+
+def _below_the_entry(looked: Looked, cls: type[Task], key: str, code: CodeMode) -> list[tuple[Explanation, int]]:
+    """The tasks of a class under the file's Main, one for each reason."""
+    from taskproc.cli.arguments import signature_text
+    from taskproc.cli.entry import DEFAULT_TASK, find_task
+    from taskproc.engine.explain import Explainer
+
+    way_out = f"give its arguments: {cls.__qualname__}({signature_text(cls)})"
+    try:
+        main = find_task(looked.module, looked.file, DEFAULT_TASK)
+    except TaskFileError:
+        raise UsageError(f"which {cls.__qualname__}? {way_out}") from None
+    if main is not cls and _needs_arguments(main):
+        raise UsageError(f"which {cls.__qualname__}? {way_out}")
+    survey = looked.cache.survey(construct(main, {}), code, force=False)
+    plan, groups = survey.plan, {}
+    for found in survey.graph.nodes:
+        if found.name == cls.task_name and found.digest.startswith(key):
+            reason = plan.run.get(found) or plan.blocked.get(found)
+            groups.setdefault(reason.text if reason else "", []).append(found)
+    if not groups:
+        which = f" whose key begins with {key!r}" if key else ""
+        raise UsageError(f"no {cls.task_name}{which} stands under {main.task_name}; {way_out}")
+    explainer = Explainer(looked.cache, survey)
+    ordered = sorted(groups.items(), key=lambda group: group[0] == "")  # what would run comes first
+    return [(explainer.of(keys[0]), len(keys) - 1) for _, keys in ordered[:_MOST_EXPLAINED]]
+
+
+def _needs_arguments(cls: type[Task]) -> bool:
+    from taskproc.cli.arguments import constructor_parameters
+
+    return any(
+        item.default is item.empty and item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD)
+        for item in constructor_parameters(cls).values()
+    )
+
+
+def _arguments(
+    cls: type[Task], words: Sequence[str], kwargs: Mapping[str, Any], assigned: Mapping[str, str]
+) -> dict[str, Any]:
+    """The arguments of the task: NAME=VALUE, or VALUE for the parameters in order."""
+    from taskproc.cli.arguments import constructor_parameters, entry_arguments
+
+    parameters = constructor_parameters(cls)
+    by_name = dict(assigned)
+    in_order: list[str] = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals and (name in parameters or name.isidentifier()):
+            if name in by_name:
+                raise ArgumentError(f"the argument {name!r} is given twice")
+            by_name[name] = value
+        else:
+            in_order.append(word)
+    places = [item.name for item in parameters.values() if item.kind is not Parameter.KEYWORD_ONLY]
+    places = [name for name in places if name not in by_name and name not in kwargs]
+    if len(in_order) > len(places):
+        raise ArgumentError(
+            f"{cls.__qualname__} takes {len(places)} more arguments, and {len(in_order)} are given: "
+            f"{' '.join(in_order)}"
+        )
+    return entry_arguments(cls, kwargs, {**by_name, **dict(zip(places, in_order, strict=False))})
+
+
+def _plain(one: Explanation) -> dict[str, Any]:
+    return {
+        "task": one.key.name,
+        "key": one.key.digest,
+        "args": dict(one.args),
+        "cached": one.is_cached,
+        "kind": one.reason.kind if one.reason else None,
+        "reason": one.reason.text if one.reason else None,
+        "details": list(one.details),
+        "origins": [_plain(origin) for origin in one.origins],
+    }
+
+
+command = click.Command(
+    "why",
+    callback=_callback,
+    params=[
+        click.Argument(["file"], metavar="FILE"),
+        *which_task(),
+        click.Argument(["task"], metavar="[TASK]", default="", required=False),
+        click.Argument(["args"], metavar="[ARGS]...", nargs=-1),
+        *code_options(),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print a JSON list of explanations."),
+        plugin_option(),
+        log_level_option(),
+    ],
+    help=HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
