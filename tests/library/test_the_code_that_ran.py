@@ -1,0 +1,600 @@
+"""A record speaks for the code that ran, never for what the file says now or what another process has.
+
+The code in memory, in the file, in Python's own bytecode and in a worker may be of four different ages.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import linecache
+import os
+import shutil
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from edited_project import EditedProject
+
+from taskproc import Cache, Task
+from taskproc.hookspecs import hookimpl
+from taskproc.interfaces import Plan, Reporter
+
+Write = Callable[[str, str], Path]
+Python = Callable[..., Any]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EditedProject]:
+    made = EditedProject(tmp_path, monkeypatch)
+    yield made
+    made.forget()
+
+
+# --- Python's own bytecode, which takes an edit within one second that keeps the size for none ---
+
+# name: (the helper as it was, what is replaced in it, by what; how the task uses it; the two answers)
+KINDS: dict[str, tuple[str, str, str, str, Any, Any]] = {
+    "body": ("def f():\n    return 1\n", "1", "2", "h.f()", 1, 2),
+    "default": ("def f(x=1):\n    return x\n", "1", "2", "h.f()", 1, 2),
+    "keyword_default": ("def f(*, x=1):\n    return x\n", "1", "2", "h.f()", 1, 2),
+    "lambda_default": ("f = lambda x=1: x\n", "1", "2", "h.f()", 1, 2),
+    "method_default": ("class C:\n    def f(self, x=1):\n        return x\n", "1", "2", "h.C().f()", 1, 2),
+    "decorator": (
+        "def add(n):\n    return lambda f: lambda: f() + n\n\n@add(1)\ndef f():\n    return 0\n",
+        "@add(1)", "@add(2)", "h.f()", 1, 2,
+    ),
+    "constant": ("X = 1\n", "1", "2", "h.X", 1, 2),
+    "rebound": ("X = 1\n\ndef change():\n    global X\n", "1", "2", "h.X", 1, 2),
+    "large": ("X = [1] * 99999\n", "1]", "2]", "h.X[0]", 1, 2),
+    "opaque": (
+        "class C:\n    __slots__ = ('n',)\n    def __init__(self, n):\n        self.n = n\n\nX = C(1)\n",
+        "C(1)", "C(2)", "h.X.n", 1, 2,
+    ),
+    "attribute": ("class C:\n    x = 1\n", "1", "2", "h.C.x", 1, 2),
+    "negative": ("class C:\n    x = -1\n", "1", "2", "h.C.x", -1, -2),
+    "tuple_": ("class C:\n    x = (1, 1)\n", "(1,", "(2,", "h.C.x[0]", 1, 2),
+    "list_": ("class C:\n    x = [1]\n", "1", "2", "h.C.x[0]", 1, 2),
+    "sum_": ("class C:\n    x = 0 + 1\n    def f(self): ...\n", "+ 1", "+ 2", "h.C.x", 1, 2),
+    "field": (
+        "from dataclasses import dataclass\n\n@dataclass\nclass C:\n    x: int = 1\n",
+        "1", "2", "h.C().x", 1, 2,
+    ),
+    "name_of_field": (
+        "from dataclasses import dataclass\n\n@dataclass\nclass C:\n    x: int = 1\n",
+        "x:", "y:", "str(h.C())", "C(x=1)", "C(y=1)",
+    ),
+    "namedtuple": (
+        "from typing import NamedTuple\n\nclass C(NamedTuple):\n    x: int = 1\n", "1", "2", "h.C().x", 1, 2
+    ),
+    "member": ("import enum\n\nclass C(enum.Enum):\n    A = 1\n", "1", "2", "h.C.A.value", 1, 2),
+    "base": (
+        "class A:\n    x = 1\n\nclass B:\n    x = 2\n\nclass C(A):\n    pass\n", "(A)", "(B)", "h.C.x", 1, 2
+    ),
+    "keyword": (
+        "class B:\n    def __init_subclass__(cls, n):\n        cls.n = n\n\nclass C(B, n=1):\n    pass\n",
+        "n=1", "n=2", "h.C.n", 1, 2,
+    ),
+    "imported_inside": ("def f():\n    return 1\n", "1", "2", "__import__('h').f()", 1, 2),
+    "constant_imported_inside": ("X = 1\n", "1", "2", "__import__('h').X", 1, 2),
+    "as_a_whole": ("def f():\n    return 1\n", "1", "2", "getattr(h, 'f')()", 1, 2),
+    "constant_of_a_whole": ("f = 1\n", "1", "2", "getattr(h, 'f')", 1, 2),
+    "task": (
+        "from taskproc import Task\n\nclass Other(Task):\n    k = (1, 0)\n    def run_task(self):\n"
+        "        return self.k[0]\n",
+        "(1,", "(2,", "Other", 1, 2,
+    ),
+}  # fmt: skip
+
+
+def tasks_of_all_kinds() -> str:
+    """A script with a task for each kind, each with a helper file of its own; it prints all answers."""
+    parts = ["import json, sys", "from taskproc import Cache, Task"]
+    for kind, (_, _, _, how, _, _) in KINDS.items():
+        helper = f"helper_{kind}"
+        if how == "Other":
+            parts.append(f"from {helper} import Other as T_{kind}")
+            continue
+        if "__import__('h')" in how:
+            first, how = f"        import {helper} as h", how.replace("__import__('h')", "h")
+        else:
+            parts.append(f"import {helper}")
+            first, how = "", how.replace("h.", f"{helper}.").replace("(h,", f"({helper},")
+        parts.append(f"class T_{kind}(Task):\n    def run_task(self):\n{first}\n        return {how}")
+    kinds = ", ".join(f"{kind!r}: T_{kind}" for kind in KINDS)
+    parts.append(
+        f"""
+if __name__ == "__main__":
+    with Cache("cache"):
+        kinds = {{{kinds}}}
+        answers = {{name: T().run_graph(executor=sys.argv[1])[0] for name, T in kinds.items()}}
+    print(json.dumps(answers))
+"""
+    )
+    return "\n".join(parts)
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """For each kind the answers before the edit, with the old bytecode in force, and with the new."""
+    folder = tmp_path_factory.mktemp("bytecode")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TASKPROC", "PYTHON"))}
+    root = str(Path(importlib.import_module("taskproc").__file__ or "").parent.parent)
+    environment = {**kept, "PYTHONPATH": root}
+
+    def write_helpers(edited: bool) -> None:
+        for kind, (text, old, new, *_) in KINDS.items():
+            assert text.count(old) == 1
+            path = folder / f"helper_{kind}.py"
+            path.write_text(text.replace(old, new) if edited else text)
+            os.utime(path, (1_700_000_000, 1_700_000_000))
+
+    def run() -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "tasks.py", "serial"],
+            cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+    (folder / "tasks.py").write_text(tasks_of_all_kinds())
+    write_helpers(edited=False)
+    got = [run()]
+    write_helpers(edited=True)
+    got.append(run())
+    shutil.rmtree(folder / "__pycache__")
+    got.append(run())
+    return {kind: [one[kind] for one in got] for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_edit_that_python_overlooks_is_never_kept_for_done(
+    answers: dict[str, list[Any]], kind: str
+) -> None:
+    before, meanwhile, after = answers[kind]
+    old, new = KINDS[kind][-2:]
+    assert before == old
+    assert meanwhile in (old, new)  # what Python has loaded, or better
+    assert after == new
+
+
+# --- Edits in the midst of a run ---
+
+WATCHED = """
+import json, sys
+import helpers
+from taskproc import Cache, Task
+from taskproc.errors import FailedTaskError
+
+class Edits(Task):
+    # The user, who saves another version of the file just now. (A name that was not there before.)
+    def run_task(self):
+        import pathlib
+        path = pathlib.Path("NAME.py")
+        path.write_text(path.read_text().replace("100", "2000"))
+
+class Late(Task):
+    def __init__(self):
+        self.edits = Edits()
+
+    def run_task(self):
+        return helpers.value() + own()
+
+def own():
+    return 100
+
+if __name__ == "__main__":
+    with Cache("cache"):
+        try:
+            answer = Late().run_graph(max_workers=1, **json.loads(sys.argv[1]))[0]
+        except FailedTaskError as error:
+            answer = str(error)
+    print(json.dumps(answer))
+"""
+
+HOW_RUN: dict[str, dict[str, Any]] = {
+    "process": {},
+    "launched": {"prefixes": {"tasks.Late": "env"}},
+    "each launched": {"prefixes": {"tasks.Late": "env", "tasks.Edits": "env"}},
+    "serial": {"executor": "serial"},
+}
+
+
+@pytest.mark.parametrize("how", HOW_RUN)
+@pytest.mark.parametrize("name", ["helpers", "tasks"])
+def test_a_file_edited_while_a_run_is_going_on_gives_no_answer_under_the_code_of_before(
+    write: Write, python: Python, name: str, how: str
+) -> None:
+    script = write("tasks.py", WATCHED.replace("NAME", name))
+    write("helpers.py", "def value():\n    return 100\n")
+    answer = python(script, json.dumps(HOW_RUN[how]))
+    # The job may run the code that the runner saw, or refuse.
+    assert answer == 200 or name in str(answer)
+    # The edit is taken back; what ran in the meantime must not pass for the code of now.
+    write("tasks.py", WATCHED.replace("NAME", "unused"))
+    write("helpers.py", "def value():\n    return 100\n")
+    write("unused.py", "")
+    assert python(script, json.dumps({"executor": "serial"})) == 200
+
+
+# --- What only one process knows ---
+
+SET_BY_MAIN = """
+import json, sys
+import helpers
+from taskproc import Cache, Task
+from taskproc.errors import FailedTaskError
+
+FACTOR = 1
+
+class Scaled(Task):
+    def run_task(self):
+        return FACTOR * helpers.FACTOR * helpers.one()
+
+if __name__ == "__main__":
+    where, value, options = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
+    if where == "here":
+        FACTOR = value
+    elif where == "there":
+        helpers.FACTOR = value
+    elif where == "function":
+        helpers.one = lambda: value
+    else:
+        Scaled.run_task = lambda self: value
+    with Cache("cache"):
+        try:
+            answer = Scaled().run_graph(max_workers=1, **options)[0]
+        except FailedTaskError as error:
+            answer = str(error)
+    print(json.dumps(answer))
+"""
+
+
+@pytest.mark.parametrize("where", ["here", "there", "function", "method"])
+def test_what_a_script_sets_below_its_guard_is_what_its_answers_are_made_of(
+    write: Write, python: Python, where: str
+) -> None:
+    """A worker loads the file without what stands below the guard: it must not answer for the runner."""
+    script = write("tasks.py", SET_BY_MAIN)
+    write("helpers.py", "FACTOR = 1\n\ndef one():\n    return 1\n")
+    launched = {"prefixes": {"tasks.Scaled": "env"}}
+    for value, options in ((5, {}), (6, launched), (5, {"executor": "serial"}), (6, {"executor": "serial"})):
+        answer = python(script, where, str(value), json.dumps(options))
+        in_process = "executor" in options
+        assert answer == value or (not in_process and "Scaled" in str(answer)), (value, options)
+
+
+def test_a_function_put_in_the_place_of_another_counts_in_every_executor(
+    project: EditedProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write(
+        helpers="def f():\n    return 1\n",
+        tasks="import helpers\nfrom taskproc import Task\n\nclass T(Task):\n    def run_task(self):\n"
+        "        return helpers.f()\n",
+    )
+    for executor in ("serial", "thread"):
+        assert project.run("T()", executor=executor)[0] == 1
+        helpers = importlib.import_module("helpers")
+        with monkeypatch.context() as patch, Cache(project.cache):
+            patch.setattr(helpers, "f", lambda: 2)
+            task = sys.modules["tasks"].T()
+            assert task.run_graph(executor=executor)[0] == 2
+
+
+# --- Reloading, and running a cell again ---
+
+
+def test_a_module_edited_and_not_reloaded_answers_for_what_it_was(project: EditedProject) -> None:
+    """Serial and threads run what is in memory; so the answer must not be kept for the edited file."""
+    for how in ("helpers.f()", "inside()"):
+        project.write(
+            helpers="def f():\n    return 1\n",
+            tasks="import helpers\nfrom taskproc import Task\n\ndef inside():\n    import helpers as h\n"
+            f"    return h.f()\n\nclass T(Task):\n    def run_task(self):\n        return {how}\n",
+        )
+        shutil.rmtree(project.cache, ignore_errors=True)
+        assert project.run("T()")[0] == 1
+        project.edit("helpers", "1", "2")
+        with Cache(project.cache):
+            assert sys.modules["tasks"].T().run_graph(executor="serial")[0] in (1, 2)
+        assert project.run("T()")[0] == 2
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+def test_a_reloaded_helper_is_followed_within_one_open_cache(project: EditedProject, executor: str) -> None:
+    project.write(
+        helpers="def f():\n    return 1\n",
+        tasks="import helpers\nfrom helpers import f\nfrom taskproc import Task\n\n"
+        "class ByModule(Task):\n    def run_task(self):\n        return helpers.f()\n\n"
+        "class ByName(Task):\n    def run_task(self):\n        return f()\n",
+    )
+    project.forget()
+    tasks = importlib.import_module("tasks")
+    with Cache(project.cache):
+        for kind in (tasks.ByModule, tasks.ByName):
+            assert kind().run_graph(executor=executor)[0] == 1
+        project.edit("helpers", "1", "2")
+        importlib.reload(sys.modules["helpers"])
+        assert tasks.ByModule().run_graph(executor=executor)[0] == 2
+        assert tasks.ByName().run_graph(executor=executor)[0] == 1  # it still has the old function
+    assert project.run("ByName()", executor=executor)[0] == 2
+
+
+PIPELINE = """
+from taskproc import Task
+
+class Leaf(Task):
+    def __init__(self, n):
+        self.n = n
+
+    def run_task(self):
+        return self.n + 1
+"""
+
+
+def test_a_reloaded_module_of_tasks_is_used_within_one_open_cache(project: EditedProject) -> None:
+    project.write(
+        leaves=PIPELINE,
+        tasks="import leaves\nfrom taskproc import Task\n\nclass Top(Task):\n    def __init__(self):\n"
+        "        self.up = leaves.Leaf(1)\n\n"
+        "    def run_task(self):\n        return self.up.get_result() * 10\n",
+    )
+    project.forget()
+    tasks = importlib.import_module("tasks")
+    with Cache(project.cache):
+        assert tasks.Top().run_graph(executor="serial")[0] == 20
+        project.edit("leaves", "+ 1", "+ 100")
+        importlib.reload(sys.modules["leaves"])
+        assert tasks.Top().run_graph(executor="serial")[0] == 1010
+
+
+class Notebook:
+    """Runs cells, as a notebook does: in one module without a file, each under a name of its own."""
+
+    def __init__(self) -> None:
+        self.module = types.ModuleType("notebook_main")
+        sys.modules["notebook_main"] = self.module
+        self._count = 0
+
+    def cell(self, text: str) -> None:
+        self._count += 1
+        name = f"<ipython-input-{self._count}-{id(self)}>"
+        linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+        exec(compile(text, name, "exec"), self.module.__dict__)
+
+    def __call__(self, expression: str, **options: Any) -> Any:
+        task = eval(expression, self.module.__dict__)
+        return task.run_graph(executor="serial", **options)[0]
+
+
+@pytest.fixture
+def notebook() -> Iterator[Notebook]:
+    made = Notebook()
+    made.cell("from taskproc import Task, FutureList")
+    yield made
+    sys.modules.pop("notebook_main")
+
+
+LEAF_CELL = PIPELINE.replace("from taskproc import Task\n", "")
+TOP_CELLS = {
+    "as an argument": (
+        "class Top(Task):\n    def __init__(self, up):\n        self.up = up\n"
+        "    def run_task(self):\n        return self.up.get_result() * 10\n",
+        "Top(Leaf(1))",
+    ),
+    "deep in an argument": (
+        "class Top(Task):\n    def __init__(self, ups):\n        self.ups = FutureList(ups)\n"
+        "    def run_task(self):\n        return self.ups.get_result()[0] * 10\n",
+        "Top([Leaf(1)])",
+    ),
+    "made by itself": (
+        "class Top(Task):\n    def __init__(self):\n        self.up = Leaf(1)\n"
+        "    def run_task(self):\n        return self.up.get_result() * 10\n",
+        "Top()",
+    ),
+    "two below": (
+        "class Middle(Task):\n    def __init__(self):\n        self.up = Leaf(1)\n"
+        "    def run_task(self):\n        return self.up.get_result()\n"
+        "class Top(Task):\n    def __init__(self):\n        self.up = Middle()\n"
+        "    def run_task(self):\n        return self.up.get_result() * 10\n",
+        "Top()",
+    ),
+    "by inheritance": ("class Top(Leaf):\n    pass\n", "Top(19)"),
+    "by a helper": (
+        "def leaf():\n    return Leaf(1)\n"
+        "class Top(Task):\n    def __init__(self):\n        self.up = leaf()\n"
+        "    def run_task(self):\n        return self.up.get_result() * 10\n",
+        "Top()",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", TOP_CELLS)
+def test_a_cell_run_again_with_another_class_is_used_by_the_cells_below(
+    cache: Cache, notebook: Notebook, how: str
+) -> None:
+    """The Cache stays open from cell to cell, and the cell with the downstream is not run again."""
+    top, expression = TOP_CELLS[how]
+    notebook.cell(LEAF_CELL)
+    notebook.cell(top)
+    assert notebook(expression) == 20
+    notebook.cell(LEAF_CELL.replace("+ 1", "+ 100"))
+    if how == "by inheritance":  # it has the old class as its base until its own cell is run
+        assert notebook(expression) == 20
+        notebook.cell(top)
+        assert notebook(expression) == 119
+    else:
+        assert notebook(expression) == 1010
+    notebook.cell(LEAF_CELL)
+    notebook.cell(top)
+    assert notebook(expression) == 20
+
+
+def test_a_helper_or_constant_of_another_cell_counts_as_it_is_now(cache: Cache, notebook: Notebook) -> None:
+    notebook.cell("def helper():\n    return 1\nFACTOR = 10")
+    notebook.cell("class T(Task):\n    def run_task(self):\n        return helper() * FACTOR")
+    assert notebook("T()") == 10
+    notebook.cell("def helper():\n    return 2")
+    assert notebook("T()") == 20
+    notebook.cell("FACTOR = 100")
+    assert notebook("T()") == 200
+    notebook.cell("FACTOR += 1")
+    assert notebook("T()") == 202
+    notebook.cell("def helper():\n    return 1\nFACTOR = 10")
+    assert notebook("T()") == 10
+
+
+def test_a_task_kept_from_before_its_cell_was_run_again_stays_what_it_was(
+    cache: Cache, notebook: Notebook
+) -> None:
+    notebook.cell(LEAF_CELL)
+    notebook.cell("kept = Leaf(1)")
+    assert notebook("kept") == 2
+    notebook.cell(LEAF_CELL.replace("+ 1", "+ 100"))
+    assert notebook("Leaf(1)") == 101
+    assert notebook("kept") == 2
+    assert notebook("Leaf(1)") == 101
+
+
+# --- While a run looks and loads, another runner of another mind writes ---
+
+
+class Seen(Task):
+    def __init__(self, size: int) -> None:
+        self.seen = os.environ["SEEN"]
+        self.size = size
+
+    def run_task(self) -> str:
+        return self.seen * self.size
+
+
+class Shows(Task):
+    def __init__(self, size: int) -> None:
+        self.seen = os.environ["SEEN"]
+        self.up = Seen(size)
+
+    def run_task(self) -> str:
+        return self.seen + self.up.get_result()[0]
+
+
+class OtherRunner(Reporter):
+    """Runs the same tasks in another environment, at one moment of the run that it watches."""
+
+    name = "other-runner"
+
+    def __init__(self, moment: str, size: int, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._moment, self._size, self._place, self._patch = moment, size, place, monkeypatch
+        self.answer: Any = None
+
+    def _run(self, moment: str) -> None:
+        if moment == self._moment and self.answer is None:
+            self._patch.setenv("SEEN", "b")
+            with Cache(self._place):
+                self.answer, _ = Shows(self._size).run_graph(executor="serial")
+
+    @hookimpl
+    def taskproc_run_started(self, plan: Plan) -> None:
+        self._run("started")
+
+    @hookimpl
+    def taskproc_job_finished(self, outcome: Any) -> None:
+        self._run(outcome.key.name.rpartition(".")[2])
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("size", [1, 5000])
+@pytest.mark.parametrize("moment", ["started", "Seen", "Shows"])
+@pytest.mark.filterwarnings("ignore::taskproc.errors.DamagedEntryWarning")
+def test_a_run_answers_by_what_it_saw_whatever_another_runner_stores_meanwhile(
+    cache: Cache, moment: str, size: int, warm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEEN", "a")
+    if warm:
+        Shows(size).run_graph(executor="serial")
+    other = OtherRunner(moment, size, cache.location, monkeypatch)
+    assert Shows(size).run_graph(executor="serial", reporters=[other])[0] == "aa"
+    assert other.answer in ("bb", None)
+    for seen in ("a", "b", "a"):
+        monkeypatch.setenv("SEEN", seen)
+        with Cache(cache.location):
+            assert Shows(size).run_graph(executor="serial")[0] == seen * 2
+
+
+def test_an_entry_that_another_runner_replaced_is_not_called_damaged_nor_thrown_away(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEEN", "a")
+    other = OtherRunner("Seen", 5000, cache.location, monkeypatch)
+    assert Shows(5000).run_graph(executor="serial", reporters=[other])[0] == "aa"  # with no warning
+
+
+TWO_MINDS = """
+import json, os, sys, time
+from taskproc import Cache, FutureList, Task
+
+class Leaf(Task):
+    def __init__(self, n):
+        self.n = n
+
+    def run_task(self):
+        time.sleep(0.002)
+        return [self.n] + ["MIND"] * 300
+
+class Middle(Task):
+    def __init__(self, n):
+        self.up = Leaf(n)
+
+    def run_task(self):
+        return self.up.get_result()[1]
+
+class Top(Task):
+    def __init__(self):
+        self.parts = FutureList([Middle(n) for n in range(12)])
+
+    def run_task(self):
+        return "".join(sorted(set(self.parts.get_result()))) + "MIND"
+
+if __name__ == "__main__":
+    with Cache("../cache"):
+        task = Top()
+    print("ready", flush=True)
+    sys.stdin.read()
+    answers = []
+    for _ in range(4):
+        answer, stats = task.run_graph(max_workers=2, executor="thread")
+        answers.append(answer)
+    print(json.dumps(answers))
+"""
+
+
+def test_two_runners_with_other_code_on_one_cache_have_each_its_own_answers(
+    write: Write, environment: dict[str, str], tmp_path: Path
+) -> None:
+    runners = []
+    for mind in "ab":
+        write(f"{mind}/tasks.py", TWO_MINDS.replace("MIND", mind))
+        runner = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "tasks.py"], cwd=tmp_path / mind, env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        runners.append(runner)
+    try:
+        for runner in runners:
+            assert runner.stdout is not None
+            assert runner.stdout.readline() == "ready\n"
+        for runner in runners:
+            assert runner.stdin is not None
+            runner.stdin.close()
+            runner.stdin = None
+        for mind, runner in zip("ab", runners, strict=True):
+            out, err = runner.communicate(timeout=60)
+            assert runner.returncode == 0, err
+            assert json.loads(out) == [mind * 2] * 4
+    finally:
+        for runner in runners:
+            runner.kill()
+            runner.wait()
