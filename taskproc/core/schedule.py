@@ -89,6 +89,11 @@ class Scheduler:
         """How many tasks are running."""
         return self._counts["running"]
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many tasks stand where; all that were to run are among them."""
+        return self._counts
+
     def status(self, key: TaskKey) -> _Status | None:
         """Where a task stands; None if it was cached from the start."""
         return self._status.get(key)

@@ -30,6 +30,10 @@ class BatchSizes:
         self._expected[key.name] = max(seconds, known * _FORGETTING)
         self._lately = self._expected[key.name]
 
+    def expected(self, task_name: str) -> float | None:
+        """How long a job of this name may take, in seconds; None if none was seen."""
+        return self._expected.get(task_name)
+
     def room(self, idle_workers: int, ready: int) -> int:
         """How many jobs to ask for, so that each idle worker gets a batch and none gets it all."""
         if not idle_workers or not ready:

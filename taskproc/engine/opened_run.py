@@ -16,6 +16,7 @@ import sys
 import threading
 from pathlib import Path
 
+from taskproc.core.records import TaskKey
 from taskproc.core.task import Task
 from taskproc.engine.capture import DescriptorCapture
 from taskproc.engine.jobs import RunOrder
@@ -26,6 +27,11 @@ from taskproc.modules import load_file_as
 def spool_of_worker(scratch: Path, run: str, pid: int) -> Path:
     """Where a worker of the pool keeps a task's output while it runs (`.out` and `.err` behind it)."""
     return scratch / f"{run}-{pid}"
+
+
+def spool_of_thread(scratch: Path, run: str, key: TaskKey) -> Path:
+    """The same for a task that shares its process with others."""
+    return scratch / f"{run}-{key.digest}"
 
 
 def spool_of_launched(directory: str) -> Path:
