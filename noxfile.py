@@ -127,3 +127,11 @@ def tests(session: nox.Session) -> None:
     extras = "test,docs,examples" if session.python == NEWEST else "test,docs"
     session.install("-e", f".[{extras}]")
     session.run("pytest", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def nightly(session: nox.Session) -> None:
+    """Compare the keys of a million pairs of arguments, and decode as many values; about ten minutes."""
+    session.install("-e", ".[test]")
+    files = ["tests/core/test_arguments.py", "tests/core/test_decoder.py"]
+    session.run("pytest", "--hypothesis-profile", "nightly", *files, *session.posargs)

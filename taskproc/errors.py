@@ -62,6 +62,10 @@ class PrefixError(UsageError, ValueError):
     """A prefix can't be read, or its command does not exist."""
 
 
+class MissingInputError(UsageError, FileNotFoundError):
+    """An input file of a task does not exist, or can't be read; nothing was run."""
+
+
 class TaskFileError(UsageError):
     """A task file does not exist, can't be loaded, or has no such task.
 
@@ -112,6 +116,10 @@ class DamagedEntryError(TaskprocError):
         self.key = key
 
 
+class UndecodableError(TaskprocError, ValueError):
+    """A stored argument can't be turned into a value again; the message says which part, and why."""
+
+
 class UnpicklableResultError(TaskprocError, TypeError):
     """A result can't be pickled; the message says what in it can't be."""
 
@@ -160,3 +168,11 @@ class PluginWarning(TaskprocWarning):
 
 class DamagedEntryWarning(TaskprocWarning):
     """A damaged cache entry was found, set aside, and will be computed anew."""
+
+
+class InputChangedWarning(TaskprocWarning):
+    """An input file changed while a task ran that has it; the task runs again in the next run."""
+
+
+class SlowKeyWarning(TaskprocWarning):
+    """It takes long to make the key of a task's argument, whenever such a task is constructed."""

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+import array
 import collections
+import contextlib
 import copy
 import dataclasses
 import datetime
+import decimal
 import functools
+import inspect
+import itertools
 import json
 import os
 import subprocess
 import sys
 import threading
+import time
 import types
+from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
-import attrs
 import golden_values
 import numpy as np
 import pydantic
 import pytest
-from golden_values import Point, Text
+from golden_values import Color, Pair, Point, Text
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typed_values import ATOMS, HASHABLE, PLAIN_VALUES, RELATIVES, VALUES, Attrs, Model, typed
 
-from taskproc.core.arguments import Binder, Encoder, canonical, default_factories, digest, fresh
+from taskproc.core.arguments import (
+    ArgumentType,
+    Binder,
+    Encoder,
+    Registration,
+    canonical,
+    default_factories,
+    digest,
+    fresh,
+)
+from taskproc.core.arguments.hidden_state import hides_state
 from taskproc.core.future import Const, FutureDict, FutureList
 from taskproc.errors import ArgumentError
 
@@ -43,69 +60,78 @@ def code_of(function: types.FunctionType) -> Any:
 
 # Which values are the same
 
-
-def typed(value: Any) -> Any:
-    """A value and the types of all its parts, in a form that can be compared."""
-    if isinstance(value, list | tuple):
-        return (type(value), tuple(typed(item) for item in value))
-    if isinstance(value, set | frozenset):
-        return (type(value), frozenset(typed(item) for item in value))
-    if isinstance(value, dict):
-        return (type(value), frozenset((typed(k), typed(v)) for k, v in value.items()))
-    return (type(value), repr(value))
+DRAWN, PLAIN_DRAWN = 6, 5
+BATCH = 2 * DRAWN + PLAIN_DRAWN
+PAIRS = BATCH * (BATCH - 1) // 2
+"""How many pairs of values one example compares."""
 
 
-ATOMS = (
-    st.none()
-    | st.booleans()
-    | st.integers(-2, 2)
-    | st.sampled_from([0.0, -0.0, 1.0, float("nan"), float("inf"), 1j])
-    | st.sampled_from([1, -1]).map(lambda sign: sign * 10**700)
-    | st.sampled_from(["", "1", "a", "__tuple__", "__dict__", "é", "\ud83d\ude00", "\U0001f600", b"", b"a"])
-)
-HASHABLE = ATOMS | st.tuples(ATOMS, ATOMS) | st.frozensets(ATOMS, max_size=3)
-VALUES = st.recursive(
-    HASHABLE,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.tuples(inner, inner)
-        | st.dictionaries(HASHABLE, inner, max_size=3)
-        | st.sets(HASHABLE, max_size=3)
-    ),
-    max_leaves=8,
-)
+def test_two_values_have_one_key_if_and_only_if_they_are_equal_in_value_and_type():
+    compared = 0
+    seen: dict[str, Any] = {}
+
+    @given(
+        st.lists(st.tuples(VALUES, st.sampled_from(RELATIVES)), min_size=DRAWN, max_size=DRAWN),
+        st.lists(PLAIN_VALUES, min_size=PLAIN_DRAWN, max_size=PLAIN_DRAWN),
+    )
+    def compare(values: list[Any], plain: list[Any]) -> None:
+        nonlocal compared
+        batch = [value for value, _ in values] + [relative(value) for value, relative in values] + plain
+        told = [(key(value), typed(value)) for value in batch]
+        for (key_a, typed_a), (key_b, typed_b) in itertools.combinations(told, 2):
+            assert (key_a == key_b) == (typed_a == typed_b), (typed_a, typed_b)
+            compared += 1
+        for its_key, its_type in told:  # and with all that other examples had
+            assert seen.setdefault(its_key, its_type) == its_type
+
+    compare()
+    assert compared >= PAIRS * settings().max_examples
 
 
-@settings(max_examples=400, deadline=None)
-@given(VALUES, VALUES)
-def test_two_values_have_one_key_if_and_only_if_they_are_equal_in_value_and_type(a, b):
-    assert (key(a) == key(b)) == (typed(a) == typed(b))
+def test_the_nightly_profile_compares_a_million_pairs():
+    assert settings.get_profile("nightly").max_examples * PAIRS >= 1_000_000
+    assert settings.get_profile("taskproc").max_examples * PAIRS >= 5_000
 
 
-@settings(max_examples=200, deadline=None)
 @given(VALUES)
 def test_the_json_form_survives_json(value):
     encoded = Encoder().encode(value)
     assert json.loads(canonical(encoded)) == encoded
 
 
-@settings(max_examples=200, deadline=None)
 @given(VALUES)
 def test_a_fresh_copy_has_the_key_of_the_original_and_shares_nothing_that_can_change(value):
     copied = fresh(value)
-    assert typed(copied) == typed(value)
-    assert not mutable_parts(copied) & mutable_parts(value)
+    before = typed(value)
+    assert typed(copied) == before
+    assert key(copied) == key(value)
+    change(value)
+    assert typed(copied) == before
 
 
-def mutable_parts(value: Any) -> set[int]:
-    parts = {id(value)} if isinstance(value, list | dict | set) else set()
-    inner = value.values() if isinstance(value, dict) else value
-    if isinstance(value, list | tuple | dict):
-        parts.update(*(mutable_parts(item) for item in inner))
-    return parts
+def change(value: Any) -> None:
+    """Empty every container that a value holds."""
+    if isinstance(value, Const):
+        return  # a Future is handed on as it is
+    if isinstance(value, list | tuple):
+        parts = list(value)
+    elif isinstance(value, dict):
+        parts = list(value.values())
+    elif isinstance(value, functools.partial):
+        parts = [*value.args, *value.keywords.values()]
+    else:
+        parts = [
+            getattr(value, name) for name in ("x", "y", "start", "stop", "_hidden") if hasattr(value, name)
+        ]
+    for part in parts:
+        change(part)
+    if isinstance(value, list | dict | set | bytearray):
+        value.clear()
+    elif isinstance(value, Point | Attrs):
+        value.x = "changed"
 
 
-@given(st.dictionaries(HASHABLE, st.integers(), min_size=2, max_size=5), st.randoms())
+@given(st.dictionaries(HASHABLE, VALUES, min_size=2, max_size=5), st.randoms())
 def test_the_order_of_a_dict_does_not_matter(value, random):
     items = list(value.items())
     random.shuffle(items)
@@ -117,6 +143,7 @@ def test_the_order_of_a_set_does_not_matter(value, random):
     items = list(value)
     random.shuffle(items)
     assert key(set(items)) == key(value)
+    assert key(frozenset(items)) == key(frozenset(value))
 
 
 def test_keys_are_those_that_earlier_versions_and_other_pythons_gave():
@@ -177,6 +204,60 @@ def test_a_subclass_whose_attributes_would_be_lost_is_refused():
             key(value)
 
 
+@dataclasses.dataclass
+class Labelled(datetime.datetime):
+    label: str
+
+
+@dataclasses.dataclass
+class Refused(PermissionError):
+    label: str
+
+
+@dataclasses.dataclass
+class Numbers(array.array):  # type: ignore[type-arg]
+    label: str
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        os.stat("."),
+        time.localtime(0),
+        datetime.datetime.__new__(Labelled, 2024, 1, 1),
+        Refused("label"),
+        array.array.__new__(Numbers, "i", [1]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_holds_more_than_can_be_seen_is_refused(value):
+    if isinstance(value, Labelled | Numbers):
+        value.label = "label"
+    with pytest.raises(ArgumentError, match=type(value).__name__):
+        key(value)
+
+
+BASES = [
+    int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset,
+    datetime.datetime, datetime.date, datetime.time, datetime.timedelta,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda base: base.__name__)
+def test_no_class_made_in_python_is_taken_for_one_that_hides_something(base):
+    class Mixin:
+        __slots__ = ()
+
+    kinds = [base]
+    for slots in (None, (), ("x", "y"), ["x", "__dict__"], "x", {"x": "text"}):
+        names = {} if slots is None else {"__slots__": slots}
+        for bases in ((base,), (Mixin, base), (base, Mixin), (kinds[-1],)):
+            with contextlib.suppress(TypeError):  # slots are not for every class
+                kinds.append(type("Made", bases, dict(names)))
+    assert len(kinds) > 8
+    assert [kind.__mro__ for kind in kinds if hides_state(kind, base)] == []
+
+
 def test_a_subclass_of_datetime_is_told_from_its_base():
     class Moment(datetime.datetime):
         pass
@@ -189,6 +270,13 @@ def test_an_ordered_dict_keeps_its_order_and_a_default_dict_its_default():
     od, dd = collections.OrderedDict, collections.defaultdict
     assert key(od(a=1, b=2)) != key(od(b=2, a=1))
     assert len({key(dd(list)), key(dd(set)), key(dd(None)), key({})}) == 4
+
+
+def test_a_decimal_is_told_by_its_digits_whatever_the_decimal_context_says():
+    texts = ["1E+5", "1E-50", "-0", "Infinity", "sNaN7", "1.00000000000000000000000000000000000001"]
+    before = [key(decimal.Decimal(text)) for text in texts]
+    with decimal.localcontext(decimal.Context(prec=2, capitals=0)):
+        assert [key(decimal.Decimal(text)) for text in texts] == before
 
 
 def test_combined_flags_are_told_apart_from_single_ones():
@@ -231,18 +319,6 @@ def test_a_subclass_of_a_dataclass_that_is_none_itself_is_refused_if_it_holds_mo
         key(named)
 
 
-@attrs.define
-class Attrs:
-    x: int
-    _hidden: list[int] = attrs.field(factory=list)
-
-
-class Model(pydantic.BaseModel):
-    x: int
-    y: list[int] = []
-    _private: int = pydantic.PrivateAttr(default=0)
-
-
 class OpenModel(pydantic.BaseModel, extra="allow"):
     x: int
 
@@ -250,7 +326,8 @@ class OpenModel(pydantic.BaseModel, extra="allow"):
 def test_attrs_classes_and_pydantic_models_are_told_by_their_fields():
     assert key(Attrs(1)) == key(Attrs(1))
     assert (
-        len({key(Attrs(1)), key(Attrs(2)), key(Attrs(1, [1])), key(Model(x=1)), key(Model(x=1, y=[2]))}) == 5
+        len({key(Attrs(1)), key(Attrs(2)), key(Attrs(1, [1])), key(Model(x=1)), key(Model(x=1, why=[2]))})
+        == 5
     )
     assert key(OpenModel(x=1, z=2)) != key(OpenModel(x=1, z=3))
 
@@ -376,6 +453,88 @@ def test_a_class_made_in_a_function_is_refused_because_another_of_its_name_may_b
         key(Local)
 
 
+# Classes that plugins register
+
+
+class Table:
+    """What no Encoder knows by itself."""
+
+    def __init__(self, *rows: Any) -> None:
+        self.rows = rows
+
+
+def registering(kind: type, encode: Any) -> Encoder:
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    return Encoder(find_type={name: Registration(ArgumentType(name, encode), "plugin 'tables'")}.get)
+
+
+def test_a_registered_class_is_told_by_its_name_and_by_what_the_plugin_gives():
+    encoder = registering(Table, lambda table: list(table.rows))
+    assert encoder.encode([Table(1, (2,))]) == [
+        {"__registered__": f"{__name__}:Table", "value": [1, {"__tuple__": [2]}]}
+    ]
+    # In itself, too.
+    assert encoder.encode(Table(Table())) != encoder.encode(Table(Table(Table())))
+    assert encoder.encode({"__registered__": f"{__name__}:Table", "value": []}) != encoder.encode(Table())
+    assert key({"__registered__": 1}) != key({"__registered__": 2})
+
+
+def test_a_subclass_of_a_registered_class_is_not_registered():
+    class Indexed(Table):
+        pass
+
+    with pytest.raises(ArgumentError, match="Indexed can't be part"):
+        registering(Table, lambda table: list(table.rows)).encode(Indexed())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Point(1), Text("a"), Pair(1, "a"), golden_values.Own(1), Color.RED, 1, None, golden_values.twice, {}],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_class_that_has_a_form_of_its_own_keeps_it(value):
+    def fail(value: Any) -> Any:
+        raise AssertionError("asked")
+
+    assert registering(type(value), fail).encode(value) == Encoder().encode(value)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("on purpose"), SystemExit(3)])
+def test_a_plugin_that_fails_to_encode_is_named_with_class_and_place(error):
+    def fail(table: Table) -> Any:
+        raise error
+
+    with pytest.raises(ArgumentError) as raised:
+        registering(Table, fail).encode({"a": [Table()]}, "Job(x=...)")
+    message = str(raised.value)
+    for part in (
+        "Job(x=...)['a'][0]",
+        f"{__name__}:Table",
+        "plugin 'tables'",
+        type(error).__name__,
+        str(error),
+    ):
+        assert part in message
+
+
+def test_what_a_plugin_gives_and_nobody_knows_is_told_with_plugin_class_and_place():
+    encoder = registering(Table, lambda table: {"rows": list(table.rows)})
+    with pytest.raises(ArgumentError) as raised:
+        encoder.encode([Table(1, object())], "Job(x=...)")
+    message = str(raised.value)
+    assert f"Job(x=...)[0] ({__name__}:Table by plugin 'tables')['rows'][1]: an object of class" in message
+    with pytest.raises(ArgumentError, match="contains itself"):
+        registering(Table, lambda table: [table]).encode(Table())
+
+
+def test_for_a_class_that_a_known_plugin_helps_with_the_error_names_it():
+    frame = type("DataFrame", (), {"__module__": "pandas.core.frame", "__qualname__": "DataFrame"})()
+    with pytest.raises(
+        ArgumentError, match=r"install taskproc-dataframes, or pass it as the output of a task"
+    ):
+        key(frame)
+
+
 # What is refused
 
 
@@ -487,6 +646,78 @@ def test_arguments_by_place_by_name_and_by_default_are_the_same():
         bound = binder.bind(args, kwargs)
         assert bound == expected
         assert list(bound) == ["n", "k", "z"]
+
+
+NAMES = ("a", "b", "c", "d", "e")
+
+
+@st.composite
+def signatures(draw: Any) -> inspect.Signature:
+    """A signature of a constructor, with parameters of every kind."""
+    kinds = sorted(draw(st.lists(st.sampled_from(list(inspect._ParameterKind)), max_size=len(NAMES))))
+    parameters, has_default = [], False
+    for name, kind in zip(NAMES, kinds, strict=False):
+        is_variable = kind in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        if is_variable and any(p.kind == kind for p in parameters):
+            continue
+        default: Any = Parameter.empty
+        # Behind a parameter with a default, one that may be given by place must have one too.
+        if not is_variable and (draw(st.booleans()) or (has_default and kind != Parameter.KEYWORD_ONLY)):
+            default, has_default = draw(ATOMS), True
+        parameters.append(Parameter(name, kind, default=default))
+    return inspect.Signature([Parameter("self", Parameter.POSITIONAL_ONLY), *parameters])
+
+
+@st.composite
+def call_forms(draw: Any) -> tuple[inspect.Signature, list[tuple[tuple[Any, ...], dict[str, Any]]]]:
+    """A signature, and ways to give its parameters the same values."""
+    signature = draw(signatures())
+    parameters = list(signature.parameters.values())[1:]
+    values = {p.name: draw(ATOMS) for p in parameters if p.default is Parameter.empty or draw(st.booleans())}
+    rest = draw(st.lists(ATOMS, max_size=2))
+    more = draw(st.dictionaries(st.sampled_from(["x", "y", "é"]), ATOMS, max_size=2))
+    return signature, [draw(one_call(parameters, values, rest, more)) for _ in range(4)]
+
+
+@st.composite
+def one_call(
+    draw: Any, parameters: list[Parameter], values: dict[str, Any], rest: list[Any], more: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    by_place = [p for p in parameters if p.kind <= Parameter.POSITIONAL_OR_KEYWORD]
+    has_rest = bool(rest) and any(p.kind == Parameter.VAR_POSITIONAL for p in parameters)
+    # Up to the last that can't be given otherwise.
+    fewest = max(
+        (n for n, p in enumerate(by_place, 1) if has_rest or (p.kind == 0 and p.name in values)), default=0
+    )
+    placed = by_place[: draw(st.integers(fewest, len(by_place)))]
+    args = [values.get(p.name, p.default) for p in placed] + (rest if has_rest else [])
+    kwargs = dict(more) if any(p.kind == Parameter.VAR_KEYWORD for p in parameters) else {}
+    for p in parameters:
+        can_be_named = p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY) and p not in placed
+        if can_be_named and (p.name in values or draw(st.booleans())):
+            kwargs[p.name] = values.get(p.name, p.default)
+    shuffled = draw(st.permutations(list(kwargs)))
+    return tuple(args), {name: kwargs[name] for name in shuffled}
+
+
+@given(call_forms())
+def test_however_a_call_is_written_its_arguments_have_one_key(forms):
+    signature, calls = forms
+
+    def __init__(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return typed(dict(bound.arguments))
+
+    __init__.__signature__ = signature  # type: ignore[attr-defined]
+    binder = Binder(__init__, "x.A")
+    bound = [binder.bind(args, kwargs) for args, kwargs in calls]
+    assert len({canonical({name: Encoder().encode(one[name]) for name in one}) for one in bound}) == 1
+    assert [list(one) for one in bound] == [list(signature.parameters)[1:]] * len(calls)
+    # And what was bound is what a plain call would have been given.
+    assert {binder.call(__init__, "me", one) for one in bound} == {
+        __init__("me", *args, **kwargs) for args, kwargs in calls
+    }
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def numpy_encoding(kind: type) -> Callable[[Encoder, Any], JSON] | None:
     if issubclass(kind, numpy.generic):
         return _encode_scalar if kind.__module__.partition(".")[0] == "numpy" else None
     if issubclass(kind, numpy.dtype):
-        return lambda encoder, value: {"__dtype__": _dtype_json(encoder, value)}
+        return lambda encoder, value: {"__dtype__": dtype_json(encoder, value)}
     if any(kind is getattr(numpy, name, None) for name in _ARRAY_NAMES):
         return _encode_array
     return None
@@ -36,7 +36,7 @@ def numpy_encoding(kind: type) -> Callable[[Encoder, Any], JSON] | None:
 def _encode_array(encoder: Encoder, value: Any) -> JSON:
     array: Any = sys.modules["numpy"].asarray(value)
     encoded: dict[str, JSON] = {
-        "__array__": _dtype_json(encoder, array.dtype),
+        "__array__": dtype_json(encoder, array.dtype),
         "shape": list(array.shape),
         **_content(encoder, array),
     }
@@ -47,7 +47,7 @@ def _encode_array(encoder: Encoder, value: Any) -> JSON:
 
 def _encode_scalar(encoder: Encoder, value: Any) -> JSON:
     dtype = value.dtype
-    encoded: dict[str, JSON] = {"__scalar__": _dtype_json(encoder, dtype)}
+    encoded: dict[str, JSON] = {"__scalar__": dtype_json(encoder, dtype)}
     if dtype.kind in "biufcSU" and dtype.char not in "gG":
         encoded["value"] = encoder.encode(value.item())
     else:
@@ -71,15 +71,16 @@ def _content(encoder: Encoder, array: Any) -> dict[str, JSON]:
     return {"digest": content_digest(data)}
 
 
-def _dtype_json(encoder: Encoder, dtype: Any) -> JSON:
+def dtype_json(encoder: Encoder, dtype: Any) -> JSON:
+    """The JSON form of a dtype: all that tells it from another."""
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
-        return {"base": _dtype_json(encoder, base), "shape": list(shape)}
+        return {"base": dtype_json(encoder, base), "shape": list(shape)}
     if dtype.names is not None:
         fields = [dtype.fields[name] for name in dtype.names]
         return {
             "names": list(dtype.names),
-            "formats": [_dtype_json(encoder, field[0]) for field in fields],
+            "formats": [dtype_json(encoder, field[0]) for field in fields],
             "offsets": [field[1] for field in fields],
             "titles": [encoder.encode(field[2]) if len(field) > 2 else None for field in fields],
             "itemsize": dtype.itemsize,

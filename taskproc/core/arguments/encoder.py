@@ -9,13 +9,14 @@ from __future__ import annotations
 import copy
 import datetime
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import PosixPath, PurePosixPath
 from types import FunctionType
 from typing import Any
 
 from taskproc.core.arguments.encodings import MAX_DEPTH, Encodable, encoding_for, has_future_methods
 from taskproc.core.arguments.plain_encodings import LARGE, Encoding
+from taskproc.core.arguments.registered import FindType
 from taskproc.core.records import JSON
 from taskproc.errors import ArgumentError
 
@@ -36,15 +37,23 @@ class Encoder:
     Args:
         code_of: gives the JSON form of a function that has no name to find it by (a lambda, a
             closure); None: such functions are refused.
+        find_type: gives what a plugin has registered for a class that has no form of its own, by
+            its name; None: such classes are refused.
 
     Attributes:
         where: what is being encoded, for error messages.
+        known_elsewhere: keys of the tasks that are written down without their names, since
+            whoever compares the JSON compares them beside it.
     """
 
-    __slots__ = ("_depth", "_encodings", "code_of", "where")
+    __slots__ = ("_depth", "_encodings", "code_of", "find_type", "known_elsewhere", "where")
 
-    def __init__(self, code_of: Callable[[FunctionType], JSON] | None = None) -> None:
+    def __init__(
+        self, code_of: Callable[[FunctionType], JSON] | None = None, find_type: FindType | None = None
+    ) -> None:
         self.code_of = code_of
+        self.find_type = find_type
+        self.known_elsewhere: Collection[object] = ()
         self.where = "value"
         self._depth = 0
         self._encodings: dict[type, Encoding] = {}
@@ -73,6 +82,13 @@ class Encoder:
             encoding = self._encodings[kind] = encoding_for(kind)
         return encoding(self._inside(self.where if where is None else where), value)
 
+    def leaving_out(self, keys: Collection[object]) -> Encoder:
+        """This encoder, for one to whom the tasks of these keys are known elsewhere."""
+        other = Encoder(self.code_of, self.find_type)
+        other._encodings = self._encodings
+        other.known_elsewhere = keys
+        return other
+
     def _inside(self, where: str) -> Encoder:
         """This encoder, one level further in."""
         if self._depth >= MAX_DEPTH:
@@ -82,6 +98,8 @@ class Encoder:
             )
         inner = object.__new__(Encoder)
         inner.code_of = self.code_of
+        inner.find_type = self.find_type
+        inner.known_elsewhere = self.known_elsewhere
         inner.where = where
         inner._depth = self._depth + 1
         inner._encodings = self._encodings

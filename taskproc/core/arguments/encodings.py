@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskproc.core.arguments.arrays import numpy_encoding
+from taskproc.core.arguments.hidden_state import HEAP_TYPE, hides_state
 from taskproc.core.arguments.names import class_name, found_name
 from taskproc.core.arguments.plain_encodings import BUILTIN, STANDARD, Encoding, lost_attributes, unsupported
+from taskproc.core.arguments.registered import encode_registered
 from taskproc.core.records import JSON
 from taskproc.errors import ArgumentError
 
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 100
 """How deep containers may stand in each other; well below what Python's stack can take."""
-
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: set for every class made by a class statement
 
 
 class Encodable:
@@ -48,13 +48,13 @@ def encoding_for(kind: type) -> Encoding:
     if has_future_methods(kind):
         return _encode_foreign_future
     if issubclass(kind, enum.Enum):
-        return _encode_enum
+        return encode_enum
     if issubclass(kind, type):
         return _encode_class
     if (known := STANDARD.get(class_name(kind))) is not None:
         return known
     if field_names(kind) is not None:
-        return _encode_fields
+        return _encode_by_name if hides_state(kind, _base_of_fields(kind)) else encode_fields
     return numpy_encoding(kind) or _subclass_encoding(kind) or _encode_by_name
 
 
@@ -67,24 +67,29 @@ def has_future_methods(kind: type) -> bool:
     )
 
 
-def field_names(kind: type) -> tuple[str, ...] | None:
+def field_names(kind: Any) -> tuple[str, ...] | None:
     """The fields of a dataclass, an attrs class or a pydantic model, else None."""
     if dataclasses.is_dataclass(kind):
         return tuple(field.name for field in dataclasses.fields(kind))
     attributes = getattr(kind, "__attrs_attrs__", None)
     if isinstance(attributes, tuple):
         return tuple(attribute.name for attribute in attributes)
+    return tuple(kind.model_fields) if is_model(kind) else None
+
+
+def is_model(kind: Any) -> bool:
+    """Whether a class is a pydantic model."""
+    if dataclasses.is_dataclass(kind) or isinstance(getattr(kind, "__attrs_attrs__", None), tuple):
+        return False
     fields = getattr(kind, "model_fields", None)
-    if isinstance(fields, Mapping) and hasattr(kind, "__pydantic_validator__"):
-        return tuple(fields)
-    return None
+    return isinstance(fields, Mapping) and hasattr(kind, "__pydantic_validator__")
 
 
 def _encode_with_itself(encoder: Encoder, value: Encodable) -> JSON:
     return value.encode_with(encoder)
 
 
-def _encode_enum(encoder: Encoder, value: enum.Enum) -> JSON:
+def encode_enum(encoder: Encoder, value: enum.Enum) -> JSON:
     # Combined flags have no name of their own in every version of Python.
     if isinstance(value, enum.Flag):
         return {"__enum__": class_name(type(value)), "value": encoder.encode(value.value)}
@@ -115,13 +120,18 @@ def _encode_function(encoder: Encoder, value: types.FunctionType) -> JSON:
 
 
 def _encode_by_name(encoder: Encoder, value: Any) -> JSON:
-    """The last resort: an attribute of its own that tells, or a place to find it at."""
+    """The last resort: an attribute of its own that tells, a place to find it at, or a plugin."""
     if hasattr(value, "__task_args__"):
         return _encode_own_way(encoder, value)
     name = found_name(value)
-    if name is None:
-        raise unsupported(encoder, value)
-    return {"__function__": name}
+    if name is not None:
+        return {"__function__": name}
+    registration = encoder.find_type(class_name(type(value))) if encoder.find_type is not None else None
+    if registration is not None:
+        return encode_registered(encoder, value, registration)
+    if field_names(type(value)) is not None:
+        raise unsupported(encoder, value, "it derives from a class whose fields can't be seen")
+    raise unsupported(encoder, value)
 
 
 def _encode_own_way(encoder: Encoder, value: Any) -> JSON:
@@ -138,7 +148,7 @@ def _encode_foreign_future(encoder: Encoder, value: Any) -> JSON:
     return {"__future__": name, "json": encoder.encode(value.to_json(), f"{encoder.where}.to_json()")}
 
 
-def _encode_fields(encoder: Encoder, value: Any) -> JSON:
+def encode_fields(encoder: Encoder, value: Any) -> JSON:
     kind = type(value)
     names = field_names(kind) or ()
     if not {"__dataclass_fields__", "__attrs_attrs__", "__pydantic_validator__"} & vars(kind).keys():
@@ -154,7 +164,7 @@ def _encode_fields(encoder: Encoder, value: Any) -> JSON:
     }
     if extra := getattr(value, "__pydantic_extra__", None):
         encoded["extra"] = encoder.encode(extra)
-    if (base := _builtin_base(kind)) is not None:
+    if (base := builtin_base(kind)) is not None:
         encoded["value"] = encoder.encode(_PLAIN_VALUE[base](value))
     return encoded
 
@@ -170,36 +180,40 @@ def _refuse_more_than(encoder: Encoder, value: Any, names: tuple[str, ...]) -> N
         )
 
 
-def _subclass_encoding(kind: type) -> Encoding | None:
-    """A class derived from a built-in one: that one's value, and the name of the class."""
-    base = _builtin_base(kind)
-    date = next((name for name in map(class_name, kind.__mro__) if name in _DATES), None)
-    if base is None and date is None:
-        return None
-    # A class written in C may hold what can't be seen from here.
-    known = (base, object)
-    if any(
-        not (parent in known or parent.__flags__ & _HEAP_TYPE or class_name(parent) in _DATES)
-        for parent in kind.__mro__
-    ):
-        return None
-    fields = getattr(kind, "_fields", None)
-    if base is tuple and isinstance(fields, tuple):
-        return _encode_namedtuple
+class SubclassEncoding:
+    """How values of a class derived from a built-in one are encoded: its value, and the class's name."""
 
-    def encode(encoder: Encoder, value: Any) -> JSON:
+    __slots__ = ("base",)
+
+    def __init__(self, base: type) -> None:
+        self.base = base
+
+    def __call__(self, encoder: Encoder, value: Any) -> JSON:
         if lost_attributes(value):
             raise unsupported(encoder, value, "its attributes would be lost")
-        if base is not None:
-            plain = encoder.encode(_PLAIN_VALUE[base](value))
+        if self.base in _PLAIN_VALUE:
+            plain = encoder.encode(_PLAIN_VALUE[self.base](value))
         else:
-            plain = STANDARD[str(date)](encoder, value)
-        return {"__subclass__": class_name(kind), "value": plain}
-
-    return encode
+            plain = STANDARD[class_name(self.base)](encoder, value)
+        return {"__subclass__": class_name(type(value)), "value": plain}
 
 
-def _encode_namedtuple(encoder: Encoder, value: Any) -> JSON:
+def _subclass_encoding(kind: type) -> Encoding | None:
+    base = builtin_base(kind) or next((c for c in kind.__mro__ if class_name(c) in DATES), None)
+    if base is None or hides_state(kind, base):
+        return None
+    fields = getattr(kind, "_fields", None)
+    return encode_namedtuple if base is tuple and isinstance(fields, tuple) else SubclassEncoding(base)
+
+
+def _base_of_fields(kind: type) -> type:
+    """The built-in class that one with fields derives from: what that holds is told, or is the same."""
+    plain = BaseException.__basicsize__
+    errors = (c for c in kind.__mro__ if issubclass(c, BaseException) and not c.__flags__ & HEAP_TYPE)
+    return builtin_base(kind) or next((c for c in errors if c.__basicsize__ == plain), object)
+
+
+def encode_namedtuple(encoder: Encoder, value: Any) -> JSON:
     if lost_attributes(value):
         raise unsupported(encoder, value, "its attributes would be lost")
     where = encoder.where
@@ -208,7 +222,7 @@ def _encode_namedtuple(encoder: Encoder, value: Any) -> JSON:
     return {"__object__": class_name(type(value)), "fields": fields}
 
 
-def _builtin_base(kind: type) -> type | None:
+def builtin_base(kind: type) -> type | None:
     return next((base for base in kind.__mro__ if base in _PLAIN_VALUE), None)
 
 
@@ -233,4 +247,4 @@ _EXACT: Mapping[type, Encoding] = {
     types.BuiltinFunctionType: _encode_by_name,
 }
 
-_DATES = ("datetime:datetime", "datetime:date", "datetime:time", "datetime:timedelta")
+DATES = ("datetime:datetime", "datetime:date", "datetime:time", "datetime:timedelta")

@@ -49,6 +49,24 @@ def find_named(name: str) -> Any:
     return _look_up(module, qualname)
 
 
+def find_loaded(name: str) -> Any:
+    """The loaded function or class of a `module:qualname`, or None; runs no code of any module.
+
+    For names that come out of stored text: a module's own `__getattr__` may import others.
+    """
+    module, _, qualname = name.partition(":")
+    names = vars(sys.modules[module]) if module in sys.modules else {}
+    found: Any = None
+    for part in qualname.split("."):
+        found = names.get(part)
+        if isinstance(found, staticmethod):
+            found = found.__func__
+        # The dicts of the bases as well: a method may stand in one of them.
+        mro = type.__dict__["__mro__"].__get__(found) if isinstance(found, type) else ()
+        names = {key: item for base in reversed(mro) for key, item in vars(base).items()}
+    return found
+
+
 def _look_up(module: str, qualname: str) -> Any:
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):

@@ -23,11 +23,18 @@ LARGE = 1 << 2000
 """Integers from here on are written in hexadecimal: Python may refuse to write them in decimal."""
 
 
+# What helps with the commonest classes of other libraries, which nobody can decorate.
+_FRAMES = frozenset({"DataFrame", "Series", "Index", "MultiIndex", "DatetimeIndex", "Timestamp"})
+_PLUGINS: Mapping[str, str] = {"pandas": "taskproc-dataframes", "polars": "taskproc-dataframes"}
+
+
 def unsupported(encoder: Encoder, value: Any, why: str = "", way_out: str = "") -> ArgumentError:
     """The error for a value that can't be part of a key."""
     kind = type(value)
+    plugin = _PLUGINS.get(kind.__module__.partition(".")[0]) if kind.__qualname__ in _FRAMES else None
     way_out = way_out or (
-        "make its class a dataclass (or give it a `__task_args__`), or pass it as the output of a task"
+        (f"install {plugin}" if plugin else "make its class a dataclass (or give it a `__task_args__`)")
+        + ", or pass it as the output of a task"
     )
     return ArgumentError(
         f"{encoder.where}: an object of class {kind.__module__}.{kind.__qualname__} "
@@ -77,13 +84,14 @@ def _encode_tuple(encoder: Encoder, value: tuple[Any, ...]) -> JSON:
 
 
 def _encode_dict(encoder: Encoder, value: dict[Any, Any]) -> JSON:
-    if all(type(key) is str and key.isascii() and not _is_marked(key) for key in value):
+    if all(type(key) is str and key.isascii() and not is_marked(key) for key in value):
         where = encoder.where
         return {key: encoder.encode(item, f"{where}[{key!r}]") for key, item in value.items()}
     return {"__dict__": sorted(_encode_pairs(encoder, value), key=canonical)}
 
 
-def _is_marked(key: str) -> bool:
+def is_marked(key: str) -> bool:
+    """Whether a key may be the mark of a form: a dict that has one is written as pairs."""
     return key.startswith("__") and key.endswith("__")
 
 
@@ -199,7 +207,8 @@ STANDARD: Mapping[str, Encoding] = {
     },
     "datetime:timezone": _encode_fixed_zone,
     "zoneinfo:ZoneInfo": _encode_zone,
-    "decimal:Decimal": lambda encoder, value: {"__decimal__": str(value)},
+    # Whether the exponent's letter is a capital is for the thread's decimal context to say.
+    "decimal:Decimal": lambda encoder, value: {"__decimal__": str(value).replace("e", "E")},
     "fractions:Fraction": lambda encoder, value: {
         "__fraction__": [encoder.encode(value.numerator), encoder.encode(value.denominator)]
     },
