@@ -22,8 +22,10 @@ def size_for_people(size: int) -> str:
 
 
 def moment_for_people(when: float, now: float) -> str:
-    """A Unix time: "1.2 s ago", "3 min ago", and from a day on "2026-01-31 12:00", local time."""
-    ago = max(0.0, now - when)  # another host's clock may be ahead
+    """A Unix time: "just now", "1.2 s ago", "3 min ago", from a day on "2026-01-31 12:00" (local time)."""
+    ago = now - when
+    if ago < 1:  # or the clock of another host is ahead
+        return "just now"
     if ago < _DAY:
         return f"{for_people(ago)} ago"
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))

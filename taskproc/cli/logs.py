@@ -90,11 +90,11 @@ class _Logs:
         """
         from taskproc.cli.chosen import full_name, none_matches, several_match
 
-        stored = _Now_and_then(self._stored)
+        stored = _NowAndThen(self._stored)
+        posts = self.backend.posts()
+        names = {*self.backend.task_names(), *_names_in(posts)}
+        name = full_name(wanted.name, names, self.backend.location)
         while True:
-            posts = self.backend.posts()
-            names = {*self.backend.task_names(), *_names_in(posts)}
-            name = full_name(wanted.name, names, self.backend.location)
             running = {one.key: one for one in self._running(posts, name)}
             chosen = [key for key, one in running.items() if wanted.takes(one)]
             if self.follow and len(chosen) == 1:
@@ -111,6 +111,7 @@ class _Logs:
             if not may_come:
                 raise none_matches(wanted, name, list(known.values()), now)
             self._wait(str(wanted))
+            posts = self.backend.posts()
 
     def show(self, key: TaskKey) -> None:
         """Show what the task printed; with `follow` to its end, and if a run may come to it from there."""
@@ -124,6 +125,7 @@ class _Logs:
             job = next((one for one in jobs_of(posts, self.backend.location) if one.key == key), None)
             if job is not None:
                 if job.spool is None:
+                    self.is_empty = False
                     say(f"what {key.name} prints goes to the terminal of its run, and is not kept")
                 follow(self.backend, job, self.streams, before, self._sink, to_the_end=self.follow)
                 is_shown = True
@@ -181,7 +183,7 @@ class _Logs:
             stream.buffer.flush()
 
 
-class _Now_and_then:
+class _NowAndThen:
     """A listing that is slow for many tasks, done again only after a while."""
 
     def __init__(self, look: Callable[[str], dict[TaskKey, Candidate]]) -> None:
