@@ -114,9 +114,7 @@ def _what_is_shown_of_a_plan(before: str = "") -> list[click.Parameter]:
         _option(
             ["--json", "as_json"], f"{before}Print one JSON object.".strip(), is_flag=True, default=False
         ),
-        _option(
-            ["-v", "--verbose"], f"{before}List every task that would run.", is_flag=True, default=False
-        ),
+        _option(["-v", "--verbose"], f"{before}List every task that would run.", is_flag=True, default=False),
     ]
 
 

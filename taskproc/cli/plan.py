@@ -79,7 +79,9 @@ def as_lines(plan: Plan, verbose: bool = False) -> list[str]:
             for reason, count in reasons.items():
                 lines.append(f"  {name:<{width}}  {count:>{digits}}  {reason}".rstrip())
     lines += _expected(plan)
-    return [*lines, *_listed(plan.run, "would run"), *_listed(plan.blocked, "can't run")] if verbose else lines
+    return (
+        [*lines, *_listed(plan.run, "would run"), *_listed(plan.blocked, "can't run")] if verbose else lines
+    )
 
 
 def _listed(tasks: Mapping[TaskKey, Reason], head: str) -> list[str]:

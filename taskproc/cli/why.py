@@ -59,7 +59,9 @@ def _explained(looked: Looked, name: str, words: Sequence[str]) -> list[tuple[Ex
     return _below_the_entry(looked, cls, key, code)
 
 
-def _below_the_entry(looked: Looked, cls: type[Task], key: str, code: CodeMode) -> list[tuple[Explanation, int]]:
+def _below_the_entry(
+    looked: Looked, cls: type[Task], key: str, code: CodeMode
+) -> list[tuple[Explanation, int]]:
     """The tasks of a class under the file's Main, one for each reason."""
     from taskproc.cli.arguments import signature_text
     from taskproc.cli.entry import DEFAULT_TASK, find_task

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from taskproc.core.fingerprint import same_code
 from taskproc.core.graph import Node, TaskGraph
 from taskproc.core.records import (
+    ALSO_READ,
     CHANGED_MEANWHILE,
     INPUT_FILE,
     CodeMode,
@@ -103,10 +104,7 @@ def _stale(
     for upstream in node.upstreams:
         if upstream.key in run:
             return Reason("upstream_runs", f"its upstream {upstream.key.name} runs")
-    current = upstream_records(node, records)
-    if record.upstreams != current:
-        return Reason("upstreams", _what_differs(record.upstreams, current))
-    return None
+    return upstreams_differ(record, node, records)
 
 
 def stale_in_itself(record: Record, node: Node, now: Circumstances) -> Reason | None:
@@ -150,24 +148,46 @@ def is_unchanged(
     return (
         record is not None
         and stale_in_itself(record, node, now) is None
-        and record.upstreams == upstream_records(node, records)
+        and upstreams_differ(record, node, records) is None
     )
 
 
-def _what_differs(stored: tuple[UpstreamRecord, ...], current: tuple[UpstreamRecord, ...]) -> str:
-    before = {upstream.path: upstream for upstream in stored}
+def upstreams_differ(record: Record, node: Node, records: Mapping[TaskKey, Record]) -> Reason | None:
+    """Why a result does not rest on what its upstreams and input files hold now."""
+    current = upstream_records(node, records)
+    if record.upstreams == current:
+        return None
+    before = {upstream.path: upstream for upstream in record.upstreams}
     for upstream in current:
         known = before.get(upstream.path)
-        is_file = upstream.key.name == INPUT_FILE
-        kind = "input file" if is_file else "upstream"
         if known is None or known.key != upstream.key:
-            return f"it has another {kind} at {upstream.path}"
-        if known.version != upstream.version:
-            what = repr(upstream.key.digest) if is_file else upstream.key.name
-            if known.version == CHANGED_MEANWHILE:
-                return f"its {kind} {what} at {upstream.path} changed while it ran"
-            return f"the content of its {kind} {what} at {upstream.path} changed"
-    return "its upstreams changed"
+            kind = "input file" if upstream.key.name == INPUT_FILE else "upstream"
+            return Reason("upstreams", f"it has another {kind} at {upstream.path}")
+        if known.version != upstream.version and (change := _change(known, upstream, records)):
+            return Reason("upstreams", change)
+    own = [upstream for upstream in record.upstreams if upstream.path != ALSO_READ]
+    if len(own) != len(current):
+        return Reason("upstreams", "it has fewer upstreams than it had")
+    for known in record.upstreams[len(own) :]:
+        now = records.get(known.key)
+        if now is None or now.version != known.version:
+            return Reason("upstreams", f"the content of {known.key.name}, which it read, changed")
+    return None
+
+
+def _change(known: UpstreamRecord, now: UpstreamRecord, records: Mapping[TaskKey, Record]) -> str:
+    """What of an upstream or input file is not as it was, in words; "" if it is."""
+    if now.key.name == INPUT_FILE:
+        what = f"input file {now.key.digest!r} at {now.path}"
+        if known.version == CHANGED_MEANWHILE:
+            return f"its {what} changed while it ran"
+        return f"the content of its {what} changed"
+    version, _, attributes = known.version.partition("+")
+    if version != now.version:
+        return f"the content of its upstream {now.key.name} at {now.path} changed"
+    if attributes != records[now.key].attributes:
+        return f"the attributes of its upstream {now.key.name} at {now.path}, which it looked at, changed"
+    return ""
 
 
 def _expected_seconds(

@@ -5,6 +5,7 @@ Knows nothing of how a task's result is computed or stored.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
@@ -12,13 +13,14 @@ from typing import (
     Generic,
     Literal,
     Protocol,
+    Self,
     SupportsIndex,
     TypeVar,
     overload,
     runtime_checkable,
 )
 
-from taskproc.core.arguments import Encodable, Encoder
+from taskproc.core.arguments import Encodable, Encoder, fresh
 from taskproc.core.arguments.canonical import canonical
 from taskproc.core.arguments.encodings import field_names, has_future_methods
 from taskproc.core.records import JSON
@@ -160,6 +162,11 @@ class Item(Indexable, Encodable, Generic[T_co]):
     def encode_with(self, encoder: Encoder) -> JSON:
         return {"__item__": encoder.encode(self.key), "of": encoder.encode(self.future)}
 
+    def fresh_copy(self) -> Self:
+        copied = copy.copy(self)
+        copied.future, copied.key = fresh(self.future), fresh(self.key)
+        return copied
+
     def __repr__(self) -> str:
         return f"{self.future!r}[{self.key!r}]"
 
@@ -183,6 +190,11 @@ class Const(Indexable, Encodable, Generic[T_co]):
 
     def encode_with(self, encoder: Encoder) -> JSON:
         return {"__const__": encoder.encode(self.value)}
+
+    def fresh_copy(self) -> Self:
+        copied = copy.copy(self)
+        copied.value = fresh(self.value)
+        return copied
 
     def __repr__(self) -> str:
         return f"Const({self.value!r})"
@@ -384,7 +396,13 @@ def _upstreams_of(value: Any) -> list[Task]:
 
 
 def _json_of(future: Encodable) -> dict[str, Any]:
-    encoded: dict[str, Any] = Encoder().encode(future, _cut(repr(future)))
+    # Imported late, as tasks are Futures. The encoder of the open Cache knows lambdas, and what
+    # plugins have registered.
+    from taskproc.core.task import open_scope
+
+    scope = open_scope()
+    encoder = Encoder() if scope is None else scope.binding.encoder
+    encoded: dict[str, Any] = encoder.encode(future, _cut(repr(future)))
     return encoded
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from taskproc.core.arguments import Encoder
-from taskproc.core.arguments.canonical import digest
+from taskproc.core.arguments.canonical import canonical
+from taskproc.core.arguments.names import class_name, named_code
 from taskproc.core.future import PLAIN, futures_in
 from taskproc.core.input_file import InputFile
-from taskproc.core.records import JSON, TaskKey
+from taskproc.core.records import JSON, TaskKey, content_digest
 from taskproc.core.task import Task, plain_attributes
 from taskproc.errors import AmbiguousTaskError, ArgumentError, CycleError, ForeignCacheError
 
@@ -133,12 +134,22 @@ def _visit(
                 tasks.append(upstream)
     if tasks:
         encoder = encoder.leaving_out({upstream.key for upstream in found})
-    public = {
-        name: _encoded(task, name, value, encoder, fallback)
-        for name, value in attributes.items()
-        if not name.startswith("_")
-    }
-    return Node(task, tuple(found), digest(public), tuple(inputs)), tasks
+    counted: dict[str, JSON] = {}
+    for name, value in attributes.items():
+        if not name.startswith("_"):
+            counted[name] = _encoded(task, name, value, encoder, fallback)
+        elif type(value) not in PLAIN and not isinstance(value, Task):
+            # Of a hidden attribute the Futures count alone: which item of what they stand for.
+            futures = [_encoded(task, path, one, encoder, fallback) for path, one in futures_in(value, name)]
+            if futures:
+                counted[name] = futures
+    text = canonical(counted)
+    task._task.named_code = _with_names(task._task.named_code, named_code(text))
+    return Node(task, tuple(found), content_digest(text), tuple(inputs)), tasks
+
+
+def _with_names(names: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted({*names, *more})) if more else names
 
 
 def attributes_left(task: Task, encoder: Encoder, fallback: Fallback) -> dict[str, JSON]:
@@ -174,7 +185,7 @@ def _encoded(task: Task, name: str, value: Any, encoder: Encoder, fallback: Fall
     except ArgumentError:
         pass
     try:
-        return {"__pickle__": fallback(value)}
+        return {"__object__": class_name(type(value)), "pickle": fallback(value)}
     except Exception as error:
         kind = type(value)
         raise ArgumentError(

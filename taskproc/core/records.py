@@ -32,7 +32,12 @@ class TaskKey(NamedTuple):
 
 
 class UpstreamRecord(NamedTuple):
-    """One direct upstream of a stored result: where it stood, which task, which content."""
+    """One direct upstream of a stored result: where it stood, which task, which content.
+
+    If the task looked at attributes of the upstream as well, `version` is
+    `VERSION+ATTRIBUTES` (see `Record`). What a task read without having it as an upstream
+    stands behind the others, with the path `ALSO_READ`.
+    """
 
     path: str
     key: TaskKey
@@ -95,6 +100,10 @@ INPUT_FILE = "taskproc.InputFile"
 
 CHANGED_MEANWHILE = "changed while the task ran"
 """In a record, the version of an input file of which nobody can tell what the task read."""
+
+
+ALSO_READ = "(read)"
+"""The path of a task whose result was read by one that does not have it as an upstream."""
 
 
 def input_record(path: str, file: str, version: str) -> UpstreamRecord:

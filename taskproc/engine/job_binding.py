@@ -10,12 +10,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taskproc.core.arguments import Encoder
-from taskproc.core.records import JSON, Record, TaskKey
+from taskproc.core.graph import InputVersion
+from taskproc.core.records import (
+    ALSO_READ,
+    CHANGED_MEANWHILE,
+    JSON,
+    Record,
+    TaskKey,
+    UpstreamRecord,
+    input_record,
+)
 from taskproc.core.task import Task, make_reference
+from taskproc.engine.input_files import Reading, read_input
 from taskproc.engine.jobs import FindsTasks, JobOrder
 from taskproc.engine.opened_run import OpenedRun
 from taskproc.engine.pickling import loads
-from taskproc.errors import DamagedEntryError, MissingResultError, NoCacheError
+from taskproc.errors import ArgumentError, DamagedEntryError, MissingResultError, NoCacheError
 
 
 class JobBinding(FindsTasks):
@@ -27,6 +37,9 @@ class JobBinding(FindsTasks):
         self.encoder = Encoder()
         self.location = run.backend.location
         self.unsound: list[TaskKey] = []
+        # What the task saw beside the results of its upstreams: the record has to say so.
+        self.looked_at: set[TaskKey] = set()
+        self.also_read: dict[TaskKey, str] = {}
         self._job = job
         self._upstreams = {up.key: up for up in job.upstreams}
         self._tasks: dict[TaskKey, Task] = {}
@@ -44,6 +57,25 @@ class JobBinding(FindsTasks):
                 self._give_attributes(task, upstream.attributes)
         return task
 
+    def rests_on(self) -> tuple[UpstreamRecord, ...]:
+        """What the job's record says of its upstreams and input files, and of what else was read."""
+        found = [
+            UpstreamRecord(
+                up.path,
+                up.key,
+                f"{up.version}+{up.attributes_digest}" if up.key in self.looked_at else up.version,
+            )
+            for up in self._job.upstreams
+        ]
+        for path, file, place, version, state in self._job.inputs:
+            known = Reading(InputVersion(version), state)
+            if read_input(place, known).now.version != version:
+                # Nobody can tell which content the task read, so no content vouches for the result.
+                version = CHANGED_MEANWHILE
+            found.append(input_record(path, file, version))
+        found += [UpstreamRecord(ALSO_READ, key, version) for key, version in self.also_read.items()]
+        return tuple(found)
+
     def main_task(self) -> Task:
         """The task of the job itself, with all its attributes in place."""
         job = self._job
@@ -56,7 +88,10 @@ class JobBinding(FindsTasks):
         return task
 
     def _give_attributes(self, task: Task, blob: bytes) -> None:
+        key = task._task.key
+
         def load() -> Mapping[str, Any]:
+            self.looked_at.add(key)
             attributes: dict[str, Any] = loads(blob)
             return attributes
 
@@ -71,6 +106,8 @@ class JobBinding(FindsTasks):
         upstream = self._upstreams.get(key)
         if upstream is not None and upstream.result is not None:
             return loads(upstream.result)
+        if upstream is None:
+            self.note_reading(key)
         try:
             payload = self.run.backend.load(key, upstream.digest if upstream is not None else None)
         except (DamagedEntryError, MissingResultError):
@@ -78,7 +115,16 @@ class JobBinding(FindsTasks):
             raise
         return loads(payload)
 
+    def note_reading(self, key: TaskKey) -> None:
+        """Note that the task reads what another one stored, which it does not have as an upstream."""
+        if key not in self.also_read and key != self._job.key:
+            record = self.run.backend.look_up([key]).get(key)
+            if record is not None:
+                self.also_read[key] = record.version
+
     def data_directory(self, task: Task, create: bool) -> Path:
+        if task._task.key not in self._upstreams:
+            self.note_reading(task._task.key)
         return self.run.backend.data_directory(task._task.key, create)
 
     def log_path(self, task: Task, stream: Literal["stdout", "stderr"]) -> Path:
@@ -93,10 +139,19 @@ class JobBinding(FindsTasks):
         return self.run.backend.look_up([task._task.key]).get(task._task.key)
 
     def encode_arguments(self, task_name: str, bound: Mapping[str, Any]) -> dict[str, JSON]:
-        return {name: self.encoder.encode(value, f"{task_name}({name}=...)") for name, value in bound.items()}
+        try:
+            return {
+                name: self.encoder.encode(value, f"{task_name}({name}=...)") for name, value in bound.items()
+            }
+        except ArgumentError as error:
+            # A lambda, or what a plugin knows: here are neither the reader of code nor the plugins.
+            raise self._constructed_here() from error
 
     def initialise(self, depth: int, call: Callable[[], None]) -> None:
-        raise NoCacheError(
+        raise self._constructed_here()
+
+    def _constructed_here(self) -> NoCacheError:
+        return NoCacheError(
             f"a task is constructed inside the run_task of {self._job.key.name}; construct upstream "
             "tasks in __init__ (a pipeline of its own needs `with Cache(...)` around it)"
         )

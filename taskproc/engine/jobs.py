@@ -28,7 +28,8 @@ _KEPT_RESULTS = 65536
 class UpstreamOrder(NamedTuple):
     """What a job is told of one direct upstream: enough to load its result and its attributes.
 
-    `result` is the pickled result itself where it is small and was computed in this run.
+    `result` is the pickled result itself where it is small and was computed in this run;
+    `attributes_digest` is what its record says of the attributes.
     """
 
     path: str
@@ -38,6 +39,7 @@ class UpstreamOrder(NamedTuple):
     args: Mapping[str, JSON]
     attributes: bytes | None
     result: bytes | None
+    attributes_digest: str
 
 
 class InputOrder(NamedTuple):
@@ -154,6 +156,7 @@ class Payloads:
                     nodes[up].task._task.args,
                     self._attributes_or_none(nodes[up].task),
                     self._result(up, records[up].digest),
+                    records[up].attributes,
                 )
                 for path, up in node.upstreams
             ]
@@ -218,10 +221,15 @@ def find_task(name: str, digest: str) -> Task:
 
 
 class FindsTasks:
-    """A binding that knows the tasks of one job by their keys."""
+    """A binding that knows the tasks of one job by their keys, and what the job reads."""
+
+    location: str
 
     def find(self, key: TaskKey) -> Task:
         raise RuntimeError(f"no task {key} here")
+
+    def note_reading(self, key: TaskKey) -> None:
+        """Note that the task reads what another one stored, which it does not have as an upstream."""
 
 
 def read_batch(payload: bytes) -> Batch:

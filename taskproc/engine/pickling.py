@@ -6,9 +6,12 @@ can be loaded; only what has no loadable file goes by value. Knows nothing of jo
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
+import os
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import PurePath
@@ -18,11 +21,12 @@ from typing import Any, NamedTuple
 import cloudpickle
 
 from taskproc.core.task import Task
-from taskproc.modules import MAIN, main_reference
+from taskproc.modules import MAIN, canonical_name, main_reference
 
 PROTOCOL = 5
 PLAIN = frozenset({int, str, float, bool, bytes, type(None), complex})
 """Classes whose objects are the same pickled by us as by pickle itself."""
+_FOREIGN = sys.stdlib_module_names | {"taskproc", "cloudpickle", "numpy"}
 _EXEMPT = frozenset({type(None), type(NotImplemented), type(...)})
 
 
@@ -30,12 +34,14 @@ class Pickled(NamedTuple):
     """A pickle, and what was noticed while it was made.
 
     `by_value`: it carries code of classes or functions; `names_root`: it names a path below
-    the root that was asked about.
+    the root that was asked about; `holds`: `module:qualname` of the classes and functions
+    outside of the standard library that it refers to by name.
     """
 
     payload: bytes
     by_value: bool
     names_root: bool
+    holds: frozenset[str] = frozenset()
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -45,10 +51,11 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self, file: io.BytesIO, root: str | None = None, task_reducer: Callable[[Task], Any] | None = None
     ) -> None:
         super().__init__(file, protocol=PROTOCOL)
-        self._root = root
+        self._roots = _roots(root)
         self._task_reducer = task_reducer
         self.by_value = False
         self.names_root = False
+        self.holds: set[str] = set()
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, type | FunctionType):
@@ -57,13 +64,16 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             if obj.__module__ == MAIN:
                 name = main_reference(obj)
                 if name is not None:
+                    self.holds.add(f"{name}:{obj.__qualname__}")
                     return _Reference(name, tuple(obj.__qualname__.split("."))).__reduce__()
             reduced = super().reducer_override(obj)
             self.by_value = self.by_value or reduced is not NotImplemented
+            if reduced is NotImplemented and str(obj.__module__).partition(".")[0] not in _FOREIGN:
+                self.holds.add(f"{canonical_name(obj.__module__)}:{obj.__qualname__}")
             return reduced
         if self._task_reducer is not None and isinstance(obj, Task):
             return self._task_reducer(obj)
-        if self._root is not None and isinstance(obj, PurePath) and str(obj).startswith(self._root):
+        if self._roots and isinstance(obj, PurePath) and str(obj).startswith(self._roots):
             self.names_root = True
         return super().reducer_override(obj)
 
@@ -72,12 +82,13 @@ def dumps(value: Any, root: str | None = None, task_reducer: Callable[[Task], An
     """Pickle a value; `root` is a path to look out for."""
     if type(value) in PLAIN:  # the common case, 20 times as quick
         payload = pickle.dumps(value, PROTOCOL)
-        return Pickled(payload, False, _mentions(payload, root))
+        return Pickled(payload, False, _mentions(payload, _roots(root)))
     file = io.BytesIO()
     pickler = Pickler(file, root, task_reducer)
     pickler.dump(value)
     payload = file.getvalue()
-    return Pickled(payload, pickler.by_value, pickler.names_root or _mentions(payload, root))
+    names_root = pickler.names_root or _mentions(payload, _roots(root))
+    return Pickled(payload, pickler.by_value, names_root, frozenset(pickler.holds))
 
 
 def loads(payload: bytes) -> Any:
@@ -122,8 +133,20 @@ class _Unpickler(pickle.Unpickler):
         return cls
 
 
-def _mentions(payload: bytes, root: str | None) -> bool:
-    return root is not None and root.encode("utf-8", "surrogateescape") in payload
+@functools.lru_cache(maxsize=8)
+def _roots(root: str | None) -> tuple[str, ...]:
+    """A root as it was given and, if that is behind a link, where it really is."""
+    return () if root is None else tuple(dict.fromkeys((root, os.path.realpath(root))))
+
+
+def _mentions(payload: bytes, roots: tuple[str, ...]) -> bool:
+    for root in roots:
+        # As text, and as the text arrays of numpy hold it.
+        if root.encode("utf-8", "surrogateescape") in payload:
+            return True
+        if len(payload) > 4 * len(root) and root.encode("utf-32-le", "surrogatepass") in payload:
+            return True
+    return False
 
 
 class _Reference:

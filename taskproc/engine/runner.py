@@ -18,22 +18,44 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taskproc.core.definition import task_labels
-from taskproc.core.freshness import stale_in_itself, upstream_records
-from taskproc.core.records import Failure, Job, Outcome, Record, RunReport, RunStats, TaskKey
+from taskproc.core.freshness import code_mode, is_unchanged
+from taskproc.core.graph import Node
+from taskproc.core.records import (
+    CHANGED_MEANWHILE,
+    Event,
+    Failure,
+    Job,
+    Outcome,
+    Plan,
+    Record,
+    RunReport,
+    RunStats,
+    TaskKey,
+)
 from taskproc.core.schedule import Scheduler
 from taskproc.core.task import Task
+from taskproc.engine.board import Board, Subject
 from taskproc.engine.dispatch import EXECUTOR_LANE, Dispatch, worker_command
 from taskproc.engine.failure import failed_task_error
 from taskproc.engine.jobs import JobOrder, Payloads
 from taskproc.engine.opened_run import spool_of_worker
-from taskproc.engine.options import RunOptions, RunSetup, check_commands, read_options, warn_unknown_labels
+from taskproc.engine.options import (
+    RunOptions,
+    RunSetup,
+    check_commands,
+    read_options,
+    warn_unknown_labels,
+)
 from taskproc.engine.orders import launched_job, order_of_run, plain_job
 from taskproc.engine.session import Cache
 from taskproc.engine.statistics import Statistics
+from taskproc.engine.versions import who_we_are
 from taskproc.errors import (
     DamagedEntryError,
     DamagedEntryWarning,
     FailedTaskError,
+    InputChangedWarning,
+    MissingInputError,
     MissingResultError,
     PluginError,
 )
@@ -61,8 +83,9 @@ class Run:
         self._task = task
         self._options = options
         self._setup = setup
-        survey = cache.survey(task, options.detect_source_change, options.force)
+        survey = cache.survey(task, code_mode(options.detect_source_change, options.code), options.force)
         self._graph, self._records, self._now, self._plan = survey
+        _refuse_blocked(self._plan)
         self._nodes = self._graph.nodes
         self._classes = {key.name: type(node.task) for key, node in self._nodes.items()}
         self._labels = {name: task_labels(cls) for name, cls in self._classes.items()}
@@ -94,6 +117,18 @@ class Run:
             on_error=options.on_error,
         )
 
+        self._board = Board(
+            self._backend,
+            Subject(
+                run=self._id,
+                plan=self._plan,
+                counts=lambda: self._scheduler.counts,
+                statistics=self._statistics.result,
+                args_of=lambda key: self._nodes[key].task._task.args,
+                captured=not self._in_place,
+            ),
+        )
+
     def execute(self) -> tuple[Any, RunStats]:
         """Run to the end; returns the answer and the statistics."""
         status: Literal["finished", "failed", "interrupted"] = "interrupted"
@@ -122,7 +157,8 @@ class Run:
         while True:
             self._raise_failures()
             try:
-                return self._cache.load_result(self._task)
+                # The very result of this run, or of its look: another run may store its own meanwhile.
+                return self._cache.load_result(self._task, self._records.get(self._graph.root))
             except (DamagedEntryError, MissingResultError):
                 root = self._graph.root
                 self._set_aside([root])
@@ -136,7 +172,9 @@ class Run:
             ends.callback(self._tidy)
             ends.callback(close)
             dispatch = self._dispatch(executor)
+            ends.callback(self._board.take_down)
             ends.callback(dispatch.close)
+            self._board.put_up(dispatch.at_work)
             self._work(dispatch)
 
     def _work(self, dispatch: Dispatch) -> None:
@@ -144,7 +182,9 @@ class Run:
         try:
             while not scheduler.finished:
                 more = self._start(dispatch)
-                for outcome in dispatch.wait(0 if more else _RETRY_SECONDS if self._elsewhere else None):
+                self._board.refresh()
+                patience = 0 if more else _RETRY_SECONDS if self._elsewhere else None
+                for outcome in dispatch.wait(self._board.patience(patience)):
                     self._take(outcome, dispatch)
         except BaseException as error:
             scheduler.stop()
@@ -167,6 +207,13 @@ class Run:
         keys = scheduler.ready(dispatch.room(scheduler.count_ready))
         if not keys:
             return False
+        if self._options.early_cutoff:
+            spared = dict.fromkeys(key for key in keys if self._is_spared(key))
+            for key in spared:
+                self._take(Outcome(key, "unchanged", record=self._records[key]), dispatch)
+            keys = [key for key in keys if key not in spared]
+            if not keys:
+                return True
         granted = self._backend.lease(keys)
         self._leased.update(granted)
         stored = self._backend.look_up([key for key in keys if key in granted])
@@ -200,10 +247,16 @@ class Run:
         known = self._records.get(key)
         if known is not None and known.provenance.get("job") == record.provenance.get("job"):
             return False
-        node = self._nodes[key]
-        return stale_in_itself(record, node, self._now) is None and record.upstreams == upstream_records(
-            node, self._records
-        )
+        return is_unchanged(self._nodes[key], record, self._records, self._now)
+
+    def _is_spared(self, key: TaskKey) -> bool:
+        """Whether a task was to run only for upstreams that have come to the same content again."""
+        reason = self._plan.run.get(key)
+        if reason is None or reason.kind != "upstream_runs":
+            return False
+        if self._now.force and key == self._graph.root:
+            return False
+        return is_unchanged(self._nodes[key], self._records.get(key), self._records, self._now)
 
     def _take(self, outcome: Outcome, dispatch: Dispatch) -> None:
         """Tell the scheduler, the statistics and the listeners how a job ended."""
@@ -226,13 +279,16 @@ class Run:
         if outcome.kind == "returned":
             scheduler.returned(key)
             return
-        if outcome.kind in ("finished", "done elsewhere"):
+        if outcome.kind in ("finished", "done elsewhere", "unchanged"):
             if outcome.record is not None:
                 self._records[key] = outcome.record
+                if self._nodes[key].inputs:
+                    _warn_of_changed_inputs(self._nodes[key], outcome.record)
             scheduler.succeeded(key)
         else:
             if outcome.kind == "failed":
                 self._failures.append(outcome)
+                self._board.note_failure(outcome)
             scheduler.failed(key)
             if scheduler.stopped:
                 dispatch.recall()
@@ -252,8 +308,12 @@ class Run:
                 self._take(outcome, dispatch)
 
     def _set_aside(self, keys: Collection[TaskKey]) -> None:
+        """Take stored results out of use that could not be read as their records have it."""
         for key in keys:
-            if self._records.pop(key, None) is not None and self._scheduler.status(key) in (None, "done"):
+            known = self._records.pop(key, None)
+            if known is None or self._scheduler.status(key) not in (None, "done"):
+                continue
+            if not self._is_replaced(key, known):
                 warnings.warn(
                     f"the stored result of {self._nodes[key].task!r} is damaged or gone; it is set aside in "
                     f"{self._backend.location} and computed again",
@@ -261,9 +321,21 @@ class Run:
                     stacklevel=2,
                 )
                 self._backend.set_aside(key)
-                self._set_aside_at[key] = self._jobs
-                if self._scheduler.status(key) is None:
-                    self._statistics.uncached(key)
+                self._backend.note(Event("damaged", key, time.time(), who_we_are()))
+            self._set_aside_at[key] = self._jobs
+            if self._scheduler.status(key) is None:
+                self._statistics.uncached(key)
+
+    def _is_replaced(self, key: TaskKey, known: Record) -> bool:
+        """Whether another run has stored a sound result of its own since our look."""
+        record = self._backend.look_up([key]).get(key)
+        if record is None or record.provenance.get("job") == known.provenance.get("job"):
+            return False
+        try:
+            self._backend.load(key, record.digest)
+        except (DamagedEntryError, MissingResultError):
+            return False
+        return True
 
     def _raise_failures(self) -> None:
         """Raise what failed: the first with notes of the others, or all of them as a group."""
@@ -324,6 +396,7 @@ class Run:
             describe_job=self._describe_job,
             read_records=self._backend.look_up,
             keep_logs=self._keep_logs,
+            before_in_place=self._board.before_in_place,
         )
 
     def _order_job(self, payloads: Payloads, key: TaskKey) -> JobOrder:
@@ -331,8 +404,9 @@ class Run:
         self._order_numbers[key] = self._jobs
         node = self._nodes[key]
         token = f"{self._id}-{self._jobs}"
-        code = self._now.code_of(node.task)
-        return payloads.job(node, self._records, self._nodes, code, token)
+        facts = self._cache.facts_of_job(node)
+        self._cache.codes.keep(node.task, facts["code"])
+        return payloads.job(node, self._records, self._nodes, token=token, **facts)
 
     def _keep_logs(self, key: TaskKey, spool: Path | int) -> None:
         """Keep what a task printed whose worker could not: it died."""
@@ -364,3 +438,23 @@ class Run:
         if lane == EXECUTOR_LANE:
             return plain_job(task, labels)
         return launched_job(task, labels, lane, self._backend, self._id)
+
+
+def _refuse_blocked(plan: Plan) -> None:
+    """Raise MissingInputError if a task of the graph can't run: before anything else does."""
+    missing = [(key, reason) for key, reason in plan.blocked.items() if reason.kind == "input_missing"]
+    if missing:
+        (key, reason), *others = missing
+        more = f" (and {len(others)} more tasks lack theirs)" if others else ""
+        raise MissingInputError(f"{key.name} can't run: {reason.text}; correct the path{more}")
+
+
+def _warn_of_changed_inputs(node: Node, record: Record) -> None:
+    for upstream in record.upstreams:
+        if upstream.version == CHANGED_MEANWHILE:
+            warnings.warn(
+                f"the input file {upstream.key.digest!r} changed while {node.task!r} ran; its result is "
+                "kept, and the next run computes it again",
+                InputChangedWarning,
+                stacklevel=2,
+            )

@@ -23,6 +23,7 @@ from taskproc.core.binding import NEW, READY, TaskState
 from taskproc.core.freshness import Circumstances, code_mode, make_plan
 from taskproc.core.graph import Input, Node, TaskGraph, attributes_left, build_graph
 from taskproc.core.records import (
+    ALSO_READ,
     JSON,
     CodeMode,
     Event,
@@ -33,10 +34,10 @@ from taskproc.core.records import (
     TaskKey,
     content_digest,
 )
-from taskproc.core.task import Task, enter_scope, leave_scope
+from taskproc.core.task import Task, enter_scope, leave_scope, open_scope
 from taskproc.engine.codes import Codes
 from taskproc.engine.input_files import InputFiles
-from taskproc.engine.jobs import InputOrder
+from taskproc.engine.jobs import FindsTasks, InputOrder
 from taskproc.engine.pickling import dumps, loads
 from taskproc.engine.versions import python_minor, who_we_are
 from taskproc.errors import CacheError, MissingResultError, SlowKeyWarning, TaskDefinitionError
@@ -99,7 +100,7 @@ class Cache(contextlib.ContextDecorator):
         self._inputs = InputFiles()
         self._slow_arguments: set[str] = set()
         self.codes = Codes(self.backend)
-        self.encoder = Encoder(self.codes.encode_function)
+        self.encoder = Encoder(self.codes.encode_function, self.registry.argument_type)
         self._runs = 0
         self._runs_lock = threading.Lock()
         self.backend.open()
@@ -189,9 +190,10 @@ class Cache(contextlib.ContextDecorator):
         while state.phase not in (NEW, READY):
             time.sleep(_WAIT_SECONDS)
 
-    def load_result(self, task: Task) -> Any:
+    def load_result(self, task: Task, record: Record | None = None) -> Any:
+        """The stored result; with `record`, the very one that this record is of."""
         key = task._task.key
-        record = self.backend.look_up([key]).get(key)
+        record = record or self.get_record(task)
         if record is None:
             raise MissingResultError(
                 f"{task!r} has no stored result in {self.location}; run it first, with run_graph() "
@@ -202,6 +204,11 @@ class Cache(contextlib.ContextDecorator):
                 f"the stored result of {task!r} holds code of Python {record.python} and can't be read by "
                 f"{python_minor()}; run it again"
             )
+        scope = open_scope()
+        if scope is not None and isinstance(scope.binding, FindsTasks):
+            # In a job that reaches this task some other way than by its attributes.
+            if scope.binding.location == self.location:
+                scope.binding.note_reading(key)
         payload = self.backend.load(key, record.digest)
         enter_scope(self)  # a task inside the result is one of this Cache
         try:
@@ -299,6 +306,11 @@ class Cache(contextlib.ContextDecorator):
             graph = build_graph(task, self.encoder, _pickle_digest, self._inputs.version_of)
             now = self.circumstances(code, force)
             records = self.backend.look_up(list(graph.nodes))
+            # What stored results read beside their upstreams stands last in their records.
+            also = {up.key for r in records.values() for up in r.upstreams[-1:] if up.path == ALSO_READ}
+            if also:
+                also = {up.key for r in records.values() for up in r.upstreams if up.path == ALSO_READ}
+                records.update(self.backend.look_up([key for key in also if key not in records]))
             return Survey(graph, records, now, make_plan(graph, records, now))
 
     @contextlib.contextmanager

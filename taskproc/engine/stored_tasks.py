@@ -128,7 +128,11 @@ def put(cache: Cache, task: Task, value: Any) -> None:
                 data=data,
                 root=backend.location if pickled.names_root else None,
                 python=python_minor() if pickled.by_value else None,
-                provenance={"put": who_we_are(), "started": time.time()},
+                provenance={
+                    "put": who_we_are(),
+                    "started": time.time(),
+                    **({"holds": sorted(pickled.holds)} if pickled.holds else {}),
+                },
                 left=facts["left"] or {},
             )
             backend.save(record, pickled.payload, type(task).task_compress_level, durable=True)

@@ -17,20 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import taskproc
-from taskproc.core.graph import InputVersion
-from taskproc.core.records import (
-    CHANGED_MEANWHILE,
-    Outcome,
-    Record,
-    TaskKey,
-    UpstreamRecord,
-    content_digest,
-    input_record,
-)
+from taskproc.core.records import Outcome, Record, TaskKey, content_digest
 from taskproc.core.task import enter_scope, leave_scope
 from taskproc.engine.failure import describe
 from taskproc.engine.forks import call_as_parent
-from taskproc.engine.input_files import Reading, read_input
 from taskproc.engine.job_binding import JobBinding
 from taskproc.engine.jobs import (
     SMALL_RESULT,
@@ -131,13 +121,15 @@ def _compute_and_save(binding: JobBinding, job: JobOrder) -> tuple[Record, bytes
     }
     if job.packages:
         provenance["packages"] = job.packages
+    if pickled.holds:
+        provenance["holds"] = sorted(pickled.holds)
     record = Record(
         key=job.key,
         args=job.args,
         code=job.code,
         code_scheme=binding.run.order.code_scheme,
         attributes=job.attributes_digest,
-        upstreams=_rests_on(job),
+        upstreams=binding.rests_on(),
         digest=digest,
         version=content_version(digest, data),
         data=data,
@@ -153,18 +145,6 @@ def _compute_and_save(binding: JobBinding, job: JobOrder) -> tuple[Record, bytes
         durable=seconds > _DURABLE_SECONDS or bool(data),
     )
     return record, pickled.payload
-
-
-def _rests_on(job: JobOrder) -> tuple[UpstreamRecord, ...]:
-    """What the job's record says of its upstreams and input files."""
-    found = [UpstreamRecord(up.path, up.key, up.version) for up in job.upstreams]
-    for path, file, place, version, state in job.inputs:
-        known = Reading(InputVersion(version), state)
-        if read_input(place, known).now.version != version:
-            # Nobody can tell which content the task read, so no content vouches for the result.
-            version = CHANGED_MEANWHILE
-        found.append(input_record(path, file, version))
-    return tuple(found)
 
 
 def _pickle_result(result: Any, root: str) -> Pickled:

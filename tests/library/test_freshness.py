@@ -196,8 +196,8 @@ if __name__ == "__main__":
 def test_a_clock_set_back_hides_no_edit_and_makes_nothing_stale(
     write: Write, python: Python, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    write("clock/sitecustomize.py", CLOCK)
-    environment["PYTHONPATH"] += os.pathsep + str(tmp_path / "clock")
+    write("clock/site-packages/sitecustomize.py", CLOCK)  # so that it is no code of the project
+    environment["PYTHONPATH"] += os.pathsep + str(tmp_path / "clock" / "site-packages")
     script = write("tasks.py", CLOCKED)
     start = time.time()
     year = 365 * 24 * 3600

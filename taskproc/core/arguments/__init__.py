@@ -1,7 +1,7 @@
 """Constructor arguments <-> canonical typed JSON -> digest.
 
-`encoder` gives values their JSON form, `decoder` gives them back, `binder` reads a call by the
-constructor's signature, `canonical` writes JSON down, `names` says what classes and functions
+`encoder` gives values their JSON form, `decoder` gives them back, `copies` makes what a task
+gets of them, `binder` reads a call by the constructor's signature, `canonical` writes JSON down, `names` says what classes and functions
 are called, `registered` is what plugins add.
 """
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from taskproc.core.arguments.binder import Binder, default_factories
 from taskproc.core.arguments.canonical import canonical, digest
-from taskproc.core.arguments.encoder import Encodable, Encoder, fresh
+from taskproc.core.arguments.copies import fresh
+from taskproc.core.arguments.encoder import Encodable, Encoder
 from taskproc.core.arguments.registered import ArgumentType, Registration
 
 if TYPE_CHECKING:

@@ -6,30 +6,17 @@ supported Python; others do not. Knows nothing of tasks but that they are Encoda
 
 from __future__ import annotations
 
-import copy
-import datetime
-import types
 from collections.abc import Callable, Collection
-from pathlib import PosixPath, PurePosixPath
 from types import FunctionType
 from typing import Any
 
-from taskproc.core.arguments.encodings import MAX_DEPTH, Encodable, encoding_for, has_future_methods
+from taskproc.core.arguments.encodings import MAX_DEPTH, Encodable, encoding_for
 from taskproc.core.arguments.plain_encodings import LARGE, Encoding
 from taskproc.core.arguments.registered import FindType
 from taskproc.core.records import JSON
 from taskproc.errors import ArgumentError
 
-__all__ = ["Encodable", "Encoder", "fresh"]
-
-_IMMUTABLE = frozenset(
-    {
-        type(None), bool, int, float, complex, str, bytes, range, type(...), type, FunctionType,
-        types.BuiltinFunctionType, types.ModuleType, PosixPath, PurePosixPath,
-        datetime.date, datetime.timedelta,
-    }
-)  # fmt: skip
-
+__all__ = ["Encodable", "Encoder"]
 
 class Encoder:
     """Turns values into JSON that keeps their types.
@@ -104,61 +91,3 @@ class Encoder:
         inner._depth = self._depth + 1
         inner._encodings = self._encodings
         return inner
-
-
-def fresh(value: Any) -> Any:
-    """A copy that shares nothing mutable with `value`; what is immutable is returned itself.
-
-    Futures, functions, classes and modules are kept as they are, wherever they stand; a
-    FutureList or FutureDict is copied as the container it is.
-
-    Raises:
-        ArgumentError: an object in it can't be copied.
-    """
-    if type(value) in _IMMUTABLE:
-        return value
-    return _copied(value, {})
-
-
-def _copied(value: Any, memo: dict[int, Any]) -> Any:
-    kind = type(value)
-    if kind in _IMMUTABLE:
-        return value
-    # The memo keeps what is one object in the arguments one object in the copy.
-    if id(value) in memo:
-        return memo[id(value)]
-    copied: Any
-    if issubclass(kind, Encodable) and issubclass(kind, list | dict):
-        make: Any = kind
-        copied = memo[id(value)] = make.__new__(make)
-        _fill(copied, value, memo)
-    elif isinstance(value, Encodable | type | types.ModuleType) or has_future_methods(kind):
-        copied = value
-    elif kind is list or kind is dict:
-        copied = memo[id(value)] = kind()
-        _fill(copied, value, memo)
-    elif kind is tuple or kind is set or kind is frozenset:
-        copied = kind(_copied(item, memo) for item in value)
-    else:
-        try:
-            copied = copy.deepcopy(value, memo)
-        except Exception as error:
-            raise ArgumentError(
-                f"an object of class {kind.__module__}.{kind.__qualname__} can't be copied ({error}), and "
-                "arguments are copied so that nobody changes them later; give the class a `__deepcopy__`, "
-                "or pass the object as the output of a task"
-            ) from error
-    memo[id(value)] = copied
-    return copied
-
-
-def _fill(new: Any, value: Any, memo: dict[int, Any]) -> None:
-    if isinstance(value, list):
-        # Long lists of plain items are common, and need no look at each.
-        new.extend(value if _IMMUTABLE.issuperset(map(type, value)) else [_copied(i, memo) for i in value])
-    else:
-        for key, item in value.items():
-            new[_copied(key, memo)] = _copied(item, memo)
-    # What a user's subclass of ours keeps beside its members.
-    for name, item in getattr(value, "__dict__", {}).items():
-        setattr(new, name, _copied(item, memo))

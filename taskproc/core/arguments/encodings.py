@@ -10,7 +10,7 @@ import dataclasses
 import enum
 import types
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from taskproc.core.arguments.arrays import numpy_encoding
 from taskproc.core.arguments.hidden_state import HEAP_TYPE, hides_state
@@ -35,6 +35,10 @@ class Encodable:
     def encode_with(self, encoder: Encoder) -> JSON:
         """The JSON form, taken as it is. `encoder` encodes what it holds; `encoder.where` names it."""
         raise TypeError(f"{type(self).__qualname__} does not say how it is encoded")
+
+    def fresh_copy(self) -> Self:
+        """A copy that nobody else can change; by default the object itself, as it never changes."""
+        return self
 
 
 def encoding_for(kind: type) -> Encoding:
