@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -27,10 +27,12 @@ from taskproc.engine.dispatch import worker_command
 from taskproc.errors import CacheError, DamagedEntryError, MissingResultError
 from taskproc.interfaces import (
     CacheBackend,
+    Event,
     ExecutorProvider,
     Job,
     Launcher,
     Record,
+    StoredEntry,
     TaskKey,
     UpstreamRecord,
     content_digest,
@@ -376,7 +378,8 @@ class CacheBackendContract(ABC):
                 "caf\u00e9.\u4f60\u597d",
                 "lone.\udcff",
             ),
-            *("taskproc.json", "index.jsonl", "jobs", "leases", "a%2Fb.C", "x." + "long" * 100),
+            *("taskproc.json", "index.jsonl", "journal.jsonl", "jobs", "leases", "code", "runs"),
+            *("a%2Fb.C", "x." + "long" * 100),
         ],
     )
     def test_any_task_name_stays_inside_the_cache(self, tmp_path: Path, name: str) -> None:
@@ -629,40 +632,297 @@ class CacheBackendContract(ABC):
     ) -> None:
         keys = [example_key(text=str(i)) for i in range(3)]
         backend.lease(keys[:2])
-        with _Claimer(backend, keys) as other:
-            assert other.granted == {keys[2]}
+        with _OtherProcess(backend, "lease", keys) as other:
+            assert other.answer == {keys[2]}
             assert backend.lease(keys) == set()
         assert backend.lease(keys) == {keys[2]}
         backend.release([keys[1]])
-        with _Claimer(backend, keys) as other:
-            assert other.granted == {keys[1]}
+        with _OtherProcess(backend, "lease", keys) as other:
+            assert other.answer == {keys[1]}
         backend.close()
-        with _Claimer(backend, keys) as other:
-            assert other.granted == set(keys)
+        with _OtherProcess(backend, "lease", keys) as other:
+            assert other.answer == set(keys)
 
     def test_the_claims_of_a_killed_process_end_with_it(self, backend: CacheBackend) -> None:
         keys = [example_key(text=str(i)) for i in range(3)]
-        with _Claimer(backend, keys) as other:
-            assert other.granted == set(keys)
+        with _OtherProcess(backend, "lease", keys) as other:
+            assert other.answer == set(keys)
             assert backend.lease(keys) == set()
             other.process.kill()
             other.process.wait()
             assert backend.lease(keys) == set(keys)
 
+    # What people ask. A backend that does not offer a method is exempt from its tests.
 
-class _Claimer:
-    """Another process that leases keys, and holds them until the `with` ends."""
+    @staticmethod
+    def needs(backend: CacheBackend, *methods: str) -> None:
+        """Skip a test of methods that the backend leaves as they are in `CacheBackend`."""
+        for method in methods:
+            if getattr(type(backend), method) is getattr(CacheBackend, method):
+                pytest.skip(f"{type(backend).__name__} does not offer {method}")
+
+    def listed(self, tmp_path: Path) -> dict[TaskKey, StoredEntry]:
+        """All that another object on the same place lists."""
+        reader = self.make(tmp_path)
+        entries = [entry for name in reader.task_names() for entry in reader.stored(name)]
+        found = {entry.key: entry for entry in entries}
+        assert len(found) == len(entries), "an entry is listed twice"
+        return found
+
+    def test_what_people_ask_of_an_empty_cache_is_answered_and_writes_nothing(
+        self, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        key = example_key()
+        if type(backend).task_names is not CacheBackend.task_names:
+            assert backend.task_names() == []
+            assert list(backend.stored(key.name)) == []
+        backend.note(Event("cleared", key, 1.0))
+        backend.note(Event("failed", key, 1.0))
+        backend.unpost("run")
+        assert backend.events(key) == []
+        assert backend.kept_code("c0de") is None
+        assert backend.posts() == []
+        assert sorted(tmp_path.rglob("*")) == before
+
+    def test_what_is_left_of_the_attributes_and_nested_provenance_come_back(
+        self, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        left = {"path": "/data/caf\u00e9", "nested": [1, {"deep": None}]}
+        provenance = {"seconds": 0.5, "accepted": [{"who": "ann", "when": 1.5}], "packages": {"numpy": "2.1"}}
+        record = self.store(backend, example_key(), left=left, provenance=provenance)
+        backend.index()
+        found = self.make(tmp_path).look_up([record.key])[record.key]
+        assert (found, found.left, found.provenance) == (record, left, provenance)
+
+    def test_every_stored_result_is_listed_with_its_record_and_size(
+        self, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        self.needs(backend, "task_names", "stored")
+        names = ["taskfile.Train", "a/b.C", "..", "x." + "long" * 100, "jobs"]
+        records = [self.store(backend, example_key(name, text)) for name in names for text in "12"]
+        records.append(self.store_with_data(backend, example_key("with.Data"), "five!"))
+        listed: dict[TaskKey, StoredEntry] = {}
+        for _ in range(2):  # at first from each record, then by an index if the backend has one
+            listed = self.listed(tmp_path)
+            assert {key: entry.record for key, entry in listed.items()} == {r.key: r for r in records}
+            assert all(entry.failure is None and entry.size > 0 for entry in listed.values())
+            backend.index()
+        assert backend.task_names() == sorted([*names, "with.Data"])
+        without = next(iter(backend.stored("taskfile.Train"))).size
+        assert 10 < listed[example_key("with.Data")].size < without + 50
+        assert list(backend.stored("taskfile.Unknown")) == []
+
+    def test_what_does_not_count_in_a_look_up_is_not_listed(
+        self, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        self.needs(backend, "task_names", "stored")
+        whole, cleared, damaged, cut = (example_key(f"taskfile.Task{text}", text) for text in "1234")
+        for key in (whole, cleared, damaged):
+            self.store(backend, key)
+        self.store_with_data(backend, cut, "whole")
+        backend.index()
+        backend.discard([cleared])
+        backend.set_aside(damaged)
+        (backend.data_directory(cut, create=False) / "model.bin").write_text("cut")
+        backend.data_directory(example_key("taskfile.Begun"), create=True)
+        assert list(self.listed(tmp_path)) == [whole]
+        assert self.make(tmp_path).task_names() == [whole.name]
+
+    # What happened
+
+    def test_a_failure_is_listed_until_a_result_is_saved_or_all_is_discarded(
+        self, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        self.needs(backend, "note", "events", "stored")
+        first, second, third = (example_key("a/b.C", text) for text in "123")
+        self.store(backend, third)
+        for when in (1.5, 2.5):
+            for key in (first, second, third):
+                backend.begin(key)
+                backend.abandon(key)
+                failure = Event("failed", key, when, "ann@node7", "ValueError: no", args={"n": [1]})
+                backend.note(failure)
+                assert backend.events(key)[-1] == failure
+        listed = self.listed(tmp_path)
+        assert {key: (entry.record is None, entry.failure) for key, entry in listed.items()} == {
+            key: (key != third, Event("failed", key, 2.5, "ann@node7", "ValueError: no", args={"n": [1]}))
+            for key in (first, second, third)
+        }
+        backend.begin(first)
+        assert self.listed(tmp_path)[first].failure, "a failure is known while the task is tried again"
+        record = self.store(backend, first)
+        backend.discard([second])
+        backend.discard([third])
+        (entry,) = self.listed(tmp_path).values()
+        assert (entry.key, entry.record, entry.failure) == (first, record, None)
+        assert [event.kind for event in backend.events(second) if event.kind == "failed"] == []
+
+    def test_events_are_told_of_their_task_or_all_of_its_name_the_latest_last(
+        self, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        self.needs(backend, "note", "events")
+        key, other, namesake = example_key(), example_key(text="2"), example_key("other.Train")
+        record = self.store(backend, key)
+        for each in (other, namesake):
+            self.store(backend, each)
+        events = [
+            Event("renamed", key),
+            Event("cleared", key, 1.25, "ann@node7, process 4711", "tab\t, line\n, caf\u00e9", record),
+            Event("cleared", TaskKey(key.name, ""), 2.0),
+            Event("damaged", key, 3.0, text="its digest differs"),
+            Event("failed", key, 4.0),
+        ]
+        for event in reversed(events):
+            backend.note(event)
+        backend.note(Event("cleared", other, 2.5))
+        for reader in (backend, self.make(tmp_path)):
+            assert reader.events(key) == events
+            assert reader.events(other) == [events[2], Event("cleared", other, 2.5)]
+            assert reader.events(namesake) == []
+
+    def test_an_entry_that_was_set_aside_is_told_to_be_damaged(
+        self, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        self.needs(backend, "events")
+        key = example_key()
+        record = self.store(backend, key)
+        backend.index()
+        backend.set_aside(key)
+        event = self.make(tmp_path).events(key)[-1]
+        assert (event.kind, event.key, event.record) == ("damaged", key, record)
+        self.store(backend, key)
+        assert backend.events(key) == []
+
+    # Other records
+
+    def test_a_record_is_replaced_and_the_result_stays(self, backend: CacheBackend, tmp_path: Path) -> None:
+        self.needs(backend, "replace_record")
+        key = example_key()
+        old = self.store_with_data(backend, key, "kept")
+        backend.index()
+        new = dataclasses.replace(old, code="new", provenance={"accepted": [{"who": "ann"}]})
+        for _ in range(2):
+            backend.replace_record(key, new)
+            for reader in (backend, self.make(tmp_path)):
+                assert reader.look_up([key]) == {key: new}
+                assert reader.load(key) == b"kept"
+                assert (reader.data_directory(key, create=False) / "model.bin").read_text() == "kept"
+            backend.index()
+
+    @pytest.mark.parametrize("name", ["taskfile.Train", "a/b.New"])
+    @pytest.mark.parametrize("replaces", [False, True])
+    def test_a_record_of_another_key_takes_result_data_and_logs_along(
+        self, backend: CacheBackend, tmp_path: Path, name: str, replaces: bool
+    ) -> None:
+        self.needs(backend, "replace_record")
+        key, new_key = example_key(), example_key(name, "new")
+        old, neighbour = (
+            self.store_with_data(backend, key, "kept"),
+            self.store(backend, example_key(text="2")),
+        )
+        log = backend.scratch() / "log"
+        log.write_text("said")
+        backend.keep_logs(key, log, None)
+        if replaces:
+            self.store_with_data(backend, new_key, "replaced")
+        backend.index()
+        new = dataclasses.replace(old, key=new_key)
+        for _ in range(2):  # the second one finds it done
+            backend.replace_record(key, new)
+            for reader in (backend, self.make(tmp_path)):
+                keys = [key, new_key, neighbour.key]
+                assert reader.look_up(keys) == {new_key: new, neighbour.key: neighbour}
+                assert reader.load(new_key) == b"kept"
+                assert reader.list_data(new_key) == new.data
+                assert reader.log_paths(new_key).stdout.read_text() == "said"
+                with pytest.raises(MissingResultError):
+                    reader.load(key)
+            backend.index()
+        assert self.store(backend, key).key in backend.look_up([key])
+
+    def test_a_record_is_replaced_only_where_its_result_is_stored(self, backend: CacheBackend) -> None:
+        self.needs(backend, "replace_record")
+        key, new_key = example_key(), example_key(text="new")
+        record = example_record(key, b"answer")
+        for attempt in (record, dataclasses.replace(record, key=new_key)):
+            with pytest.raises(MissingResultError):
+                backend.replace_record(key, attempt)
+        stored = self.store(backend, key, b"another answer")
+        for attempt in (record, dataclasses.replace(record, key=new_key)):
+            with pytest.raises(CacheError):
+                backend.replace_record(key, attempt)
+        assert backend.look_up([key, new_key]) == {key: stored}
+
+    # Code
+
+    def test_a_text_of_code_is_kept_under_its_digest(self, backend: CacheBackend, tmp_path: Path) -> None:
+        self.needs(backend, "keep_code", "kept_code")
+        texts = {"00ff": b"def f(): ...\n", "ab" * 32: bytes(range(256)), "1": b"", "2": b"x" * 1_000_000}
+        for _ in range(2):
+            for digest, text in texts.items():
+                backend.keep_code(digest, text)
+            for reader in (backend, self.make(tmp_path)):
+                assert {digest: reader.kept_code(digest) for digest in texts} == texts
+                assert reader.kept_code("fffe") is None
+
+    @pytest.mark.parametrize("digest", ["", "..", "../00", "00/00", "AB", "g0", "\0", "00\n", "\u0660"])
+    def test_what_is_no_digest_names_no_text_of_code(self, backend: CacheBackend, digest: str) -> None:
+        self.needs(backend, "keep_code", "kept_code")
+        with pytest.raises((CacheError, ValueError)):
+            backend.keep_code(digest, b"text")
+        assert backend.kept_code(digest) is None
+
+    # What runs do
+
+    def test_what_a_run_posts_is_seen_by_others_until_it_takes_it_back(
+        self, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        self.needs(backend, "post", "unpost", "posts")
+        facts = [{"run": "1", "running": [{"n": n}], "text": "caf\u00e9\n"} for n in range(3)]
+        others = (backend, self.make(tmp_path), pickle.loads(pickle.dumps(backend)))
+        for each in facts:
+            backend.post("1", each)
+            assert all(other.posts() == [each] for other in others)
+        backend.post("2/../2", {"run": 2})
+        backend.close()  # a run's own end is `unpost`
+        assert all(sorted(map(len, other.posts())) == [1, 3] for other in others)
+        others[1].unpost("1")  # not its own
+        backend.unpost("2/../2")
+        assert all(other.posts() == [facts[-1]] for other in others)
+        backend.unpost("1")
+        backend.unpost("1")
+        assert all(other.posts() == [] for other in others)
+
+    def test_the_post_of_a_killed_process_is_not_seen_any_more(
+        self, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        self.needs(backend, "post", "unpost", "posts")
+        backend.post("mine", {"run": "mine"})
+        with _OtherProcess(backend, "post", "theirs", {"run": "theirs"}) as other:
+            for reader in (backend, self.make(tmp_path)):
+                assert sorted(post["run"] for post in reader.posts()) == ["mine", "theirs"]
+            other.process.kill()
+            other.process.wait()
+            assert backend.posts() == [{"run": "mine"}]
+        backend.post("mine", {"run": "again"})
+        assert self.make(tmp_path).posts() == [{"run": "again"}]
+        backend.unpost("mine")
+
+
+class _OtherProcess:
+    """Another process that calls one method of a backend, and lives until the `with` ends."""
 
     SCRIPT = """if True:
         import pickle, sys
-        backend, keys = pickle.load(sys.stdin.buffer)
-        sys.stdout.buffer.write(pickle.dumps(backend.lease(keys)))
+        backend, method, arguments = pickle.load(sys.stdin.buffer)
+        sys.stdout.buffer.write(pickle.dumps(getattr(backend, method)(*arguments)))
         sys.stdout.buffer.flush()
         sys.stdin.buffer.read()
         backend.close()
     """
 
-    def __init__(self, backend: CacheBackend, keys: Sequence[TaskKey]) -> None:
+    def __init__(self, backend: CacheBackend, method: str, *arguments: Any) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", self.SCRIPT],
             stdin=subprocess.PIPE,
@@ -671,11 +931,11 @@ class _Claimer:
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(pickle.dumps((backend, list(keys))))
+        self.process.stdin.write(pickle.dumps((backend, method, arguments)))
         self.process.stdin.flush()
-        self.granted: set[TaskKey] = pickle.load(self.process.stdout)
+        self.answer: Any = pickle.load(self.process.stdout)
 
-    def __enter__(self) -> _Claimer:
+    def __enter__(self) -> _OtherProcess:
         return self
 
     def __exit__(self, *_: object) -> None:

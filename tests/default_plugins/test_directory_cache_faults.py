@@ -4,82 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from failing_disk import FastFiles, Killed, cache_on, until_nothing_fails
 
 from taskproc.default_plugins.directory_cache import DirectoryCache
 from taskproc.default_plugins.directory_cache.files import Files
-from taskproc.default_plugins.directory_cache.state import State
 from taskproc.errors import CacheError
 from taskproc.interfaces import DataFile, Record
 from taskproc.testing import example_key, example_record
 
 KEY = example_key()
-STEPS = (
-    "make_directory",
-    "make_parents",
-    "rename",
-    "unlink",
-    "remove_tree",
-    "sync_file",
-    "sync_directory",
-    "_create",
-    "_write",
-    "_sync",
-)
 SYNCING = ("sync_file", "sync_directory", "_sync")
-
-
-class Killed(BaseException):
-    """Stands for the death of the process: nothing after it is done."""
-
-
-class FastFiles(Files):
-    """A disk that does not sync, which would be most of these tests' time."""
-
-    def _sync(self, descriptor: int) -> None:
-        pass
-
-
-class FailingFiles(FastFiles):
-    """A disk whose step number `at` fails: with an error, or as if the process died there."""
-
-    def __init__(self, at: int, kill: bool) -> None:
-        super().__init__()
-        self.left = at
-        self.failed = ""
-        self.kill = kill
-
-    def step(self, name: str) -> None:
-        self.left -= 1
-        if self.failed and self.kill:
-            raise Killed
-        if self.left == 0:
-            self.failed = name
-            raise Killed if self.kill else OSError(errno.ENOSPC, "No space left on device")
-
-
-def _failing(name: str) -> Any:
-    real = getattr(FastFiles, name)
-
-    def method(self: FailingFiles, *arguments: Any, **named: Any) -> Any:
-        self.step(name)
-        return real(self, *arguments, **named)
-
-    return method
-
-
-for _name in STEPS:
-    setattr(FailingFiles, _name, _failing(_name))
-
-
-def cache_on(root: Path, files: Files) -> DirectoryCache:
-    cache = DirectoryCache(root)
-    object.__setattr__(cache, "_state", State(str(root), files))
-    return cache
 
 
 def work(cache: DirectoryCache, text: str, with_data: bool) -> Record:
@@ -92,16 +30,6 @@ def work(cache: DirectoryCache, text: str, with_data: bool) -> Record:
     record = example_record(KEY, text.encode(), data=data)
     cache.save(record, text.encode(), 9, durable=True)
     return record
-
-
-def until_nothing_fails(kill: bool) -> Iterator[FailingFiles]:
-    for at in range(1, 100):
-        files = FailingFiles(at, kill)
-        yield files
-        if files.left > 0:
-            assert at > 8, "hardly any step went through the failing disk"
-            return
-    raise AssertionError("there is no end of steps")
 
 
 def answers(root: Path) -> tuple[Record, bytes, tuple[str, ...]] | None:
@@ -178,7 +106,7 @@ def test_what_must_survive_a_power_cut_is_synced_before_it_is_named(tmp_path: Pa
     done: list[str] = []
 
     class Watched(Files):
-        def write_aside(self, path: str, chunks: Any, durable: bool) -> str:
+        def write_aside(self, path: str, chunks: Any, durable: bool) -> Any:
             done.append(f"write {Path(path).name} {durable}")
             return super().write_aside(path, chunks, durable)
 

@@ -111,15 +111,18 @@ class Index:
     def __contains__(self, entry: str) -> bool:
         return entry in self._rows
 
-    def get(self, entry: str, entry_signature: str) -> Entry | None:
-        """What the index says of an entry whose files have this signature now."""
+    def get(self, entry: str, entry_signature: str, keeps: bool = True) -> Entry | None:
+        """What the index says of an entry whose files have this signature now.
+
+        `keeps` is whether it is kept in memory, to be asked for again.
+        """
         row = self._rows.get(entry)
         if isinstance(row, bytes):
             # Compared first: an old row is not worth reading.
             row = _read_row(row) if _signature_of(row) == entry_signature else None
             if row is None:
                 self._rows.pop(entry, None)
-            else:
+            elif keeps:
                 self._rows[entry] = row
         return row if row is not None and row.signature == entry_signature else None
 

@@ -31,7 +31,7 @@ def encode_event(event: Event) -> bytes:
     if event.record is not None:
         fields["record"] = record_fields(event.record, 0)
     if event.args is not None:
-        fields["args"] = event.args
+        fields["args"] = dict(event.args)
     return encode_line(fields)
 
 

@@ -73,7 +73,9 @@ def _entry(paths: Paths, looker: Looker, key: TaskKey) -> StoredEntry | None:
     failure = read_failure(paths.entry(key), key)
     if known is None:
         return None if failure is None else StoredEntry(key, None, 0, failure)
-    size = known.result_bytes + sum(file.size for file in known.record.data)
+    size = known.result_bytes
+    if known.record.data:
+        size += sum(file.size for file in known.record.data)
     return StoredEntry(key, known.record, size, failure)
 
 

@@ -57,8 +57,12 @@ class Looker:
         return found
 
     def find(self, key: TaskKey) -> Entry | None:
-        """A whole entry as `look_up` finds it, for who only looks: nothing is warned of."""
-        return self._indexed(key) or self._read(key, warns=False)
+        """A whole entry as `look_up` finds it, for who only looks: without a warning, nor for long.
+
+        Of many entries that are listed, those that are not kept cost no room, and the garbage
+        collector no time.
+        """
+        return self._indexed(key, keeps=False) or self._read(key, warns=False)
 
     def last(self, key: TaskKey) -> Entry | None:
         """What the index says of an entry, whether or not it is there now."""
@@ -75,14 +79,14 @@ class Looker:
         except OSError:
             return set()
 
-    def _indexed(self, key: TaskKey) -> Entry | None:
+    def _indexed(self, key: TaskKey, keeps: bool = True) -> Entry | None:
         place = self._paths.place(key)
         if place not in self._index:
             return None
         entry = f"{self._paths.root}/{place}"
         try:
             result = os.stat(f"{entry}/{RESULT}")
-            known = self._index.get(place, signature(os.stat(f"{entry}/{RECORD}"), result))
+            known = self._index.get(place, signature(os.stat(f"{entry}/{RECORD}"), result), keeps)
         except OSError:
             return None
         if known is None or not is_whole(key, entry, known.record, known.result_bytes, result.st_size):

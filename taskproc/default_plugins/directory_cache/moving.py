@@ -17,6 +17,7 @@ from taskproc.default_plugins.directory_cache.entry import FAILURE, RECORD, RESU
 from taskproc.default_plugins.directory_cache.files import PART, Files, read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record, encode_record
 from taskproc.default_plugins.directory_cache.index import signature
+from taskproc.default_plugins.directory_cache.journal import read_failure
 from taskproc.default_plugins.directory_cache.look_up import is_whole
 from taskproc.default_plugins.directory_cache.names import Paths
 from taskproc.errors import CacheError, MissingResultError
@@ -51,6 +52,11 @@ def replace_record(files: Files, paths: Paths, key: TaskKey, record: Record) -> 
             files.unlink(part)
         raise
     files.sync_directory(target)
+    if record.key != key:
+        with suppress(OSError):  # what is left over does no harm
+            if read_failure(target, record.key) is None:
+                files.unlink(f"{target}/{FAILURE}")  # it speaks of the old key
+            files.remove_directory(paths.task(key.name))
     return text, signature(described, os.stat(f"{target}/{RESULT}"))
 
 
@@ -103,6 +109,3 @@ def _move(files: Files, source: str, target: str) -> None:
     # Only now the record: it must never come to the disk before its folder's new name.
     for changed in dict.fromkeys((folder, old_folder, os.path.dirname(folder))):
         files.sync_directory(changed)
-    with suppress(OSError):  # what is left over does no harm
-        files.unlink(f"{target}/{FAILURE}")  # it speaks of the old key
-        files.remove_directory(old_folder)

@@ -38,8 +38,8 @@ def with_traces(told: Sequence[Event], key: TaskKey, entry: str, known: Entry | 
     events = sort_events([*told, *_set_aside(key, entry, names, told)])
     if RECORD in names:
         return [*events, *_fault(key, entry, known)]
-    if RECORD + ASIDE in names or any(name.endswith(PART) for name in names) or known is None:
-        return events  # a job is under way here, or was killed; or there never was a result
+    if known is None or RECORD + ASIDE in names or any(map(_is_half_written, names)):
+        return events  # there never was a result; or a job is under way here, or was killed
     for position, event in enumerate(events):
         if event.when is None or event.when >= saved_at(known):
             if event.kind == "cleared" and event.record is None:
@@ -47,6 +47,10 @@ def with_traces(told: Sequence[Event], key: TaskKey, entry: str, known: Entry | 
             return events
     # The latest of all, whenever it was: nothing that was told explains it.
     return [*events, Event("removed", key, text="its files are gone", record=known.record)]
+
+
+def _is_half_written(name: str) -> bool:
+    return name.endswith(PART) and name.startswith((RECORD, RESULT))
 
 
 def _set_aside(key: TaskKey, entry: str, names: set[str], told: Sequence[Event]) -> list[Event]:
