@@ -15,7 +15,7 @@ from typing import Any
 
 from taskproc.cli.defaults import DefaultArguments
 from taskproc.core.task import Task
-from taskproc.engine.stored_tasks import task_classes
+from taskproc.engine.task_classes import task_classes
 from taskproc.errors import TaskFileError
 from taskproc.modules import TAKEN_NAMES, load_file
 

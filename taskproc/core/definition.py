@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from pathlib import PurePath
 from types import ModuleType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from taskproc.core.arguments.binder import Binder, default_factories
@@ -29,9 +30,14 @@ BUILT_IN_NAMES = frozenset(
 
 
 class TaskClass:
-    """What is worked out once for each Task class: how its arguments are read, its slots."""
+    """What is worked out once for each Task class: how its arguments are read, its slots.
 
-    __slots__ = ("binder", "cached_properties", "slots")
+    Attributes:
+        members: the methods and properties that other tasks may call on one of this class.
+        mentions: the names of attributes that its own methods read, of whatever.
+    """
+
+    __slots__ = ("binder", "cached_properties", "members", "mentions", "slots")
 
     def __init__(self, cls: type[Task]) -> None:
         self.binder = Binder(inspect.unwrap(cls.__init__), cls._task_name, default_factories(cls))
@@ -47,6 +53,20 @@ class TaskClass:
             for base in bases
             for name, value in vars(base).items()
             if isinstance(value, functools.cached_property)
+        )
+
+        functions = [
+            (name, function)
+            for base in bases
+            if base.__module__ != "taskproc.core.task"
+            for name, member in vars(base).items()
+            for function in _functions_of(member)
+        ]
+        self.members = frozenset(
+            name for name, _ in functions if not name.startswith("__") and name != "run_task"
+        )
+        self.mentions = frozenset(
+            name for _, function in functions for name in _names_read(inspect.unwrap(function).__code__)
         )
 
     def __reduce__(self) -> tuple[Callable[..., None], tuple[()]]:
@@ -107,6 +127,26 @@ def task_labels(cls: type[Task]) -> tuple[str, ...]:
     """The task's own name, then its labels, each once and in order."""
     labels = cls.task_label
     return tuple(dict.fromkeys([cls._task_name, *([labels] if isinstance(labels, str) else labels)]))
+
+
+def _functions_of(member: object) -> list[FunctionType]:
+    """The functions behind a method or property, as it stands in a class."""
+    if isinstance(member, staticmethod | classmethod):
+        member = member.__func__
+    elif isinstance(member, functools.cached_property):
+        member = member.func
+    found = [member.fget, member.fset, member.fdel] if isinstance(member, property) else [member]
+    return [function for function in found if isinstance(function, FunctionType)]
+
+
+def _names_read(code: CodeType) -> set[str]:
+    """The names of attributes and globals in a function and in those it makes."""
+    names, stack = set[str](), [code]
+    while stack:
+        inner = stack.pop()
+        names.update(inner.co_names)
+        stack += [constant for constant in inner.co_consts if isinstance(constant, CodeType)]
+    return names
 
 
 def _slot_names(cls: type) -> tuple[str, ...]:

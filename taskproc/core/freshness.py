@@ -31,14 +31,15 @@ class Circumstances(NamedTuple):
     Attributes:
         location: the root of the cache as it is now.
         python: minor version of the running Python ("3.11").
-        code_of: fingerprint of a task's code; `code_scheme` numbers how it is made.
+        code_of: fingerprint of the code of a task's class, and of the functions and classes that
+            it depends on besides (`named_code`); `code_scheme` numbers how it is made.
         code: how much of a task's code counts, where its class does not say; "off": nobody's.
         force: whether the root is run in any case.
     """
 
     location: str
     python: str
-    code_of: Callable[[Task], str]
+    code_of: Callable[[type[Task], tuple[str, ...]], str]
     code_scheme: int
     code: CodeMode = "deep"
     force: bool = False
@@ -98,7 +99,7 @@ def _stale(
     record = records.get(key)
     if record is None:
         return Reason("missing", "no stored result")
-    own = stale_in_itself(record, node, now)
+    own = stale_in_itself(record, node, records, now)
     if own is not None:
         return own
     for upstream in node.upstreams:
@@ -107,13 +108,15 @@ def _stale(
     return upstreams_differ(record, node, records)
 
 
-def stale_in_itself(record: Record, node: Node, now: Circumstances) -> Reason | None:
+def stale_in_itself(
+    record: Record, node: Node, records: Mapping[TaskKey, Record], now: Circumstances
+) -> Reason | None:
     """Why a record does not speak for the task as it is now, upstreams and input files aside."""
     if record.root is not None and record.root != now.location:
         return Reason("moved", "its result names the cache's old place")
     if record.python is not None and record.python != now.python:
         return Reason("python", f"its result holds code of Python {record.python}, this is {now.python}")
-    code = code_differs(record, node.task, now)
+    code = code_differs(record, type(node.task), named_code(node, records), now)
     if code is not None:
         return code
     if record.attributes != node.attributes:
@@ -121,12 +124,29 @@ def stale_in_itself(record: Record, node: Node, now: Circumstances) -> Reason | 
     return None
 
 
-def code_differs(record: Record, task: Task, now: Circumstances) -> Reason | None:
+def named_code(node: Node, records: Mapping[TaskKey, Record]) -> tuple[str, ...]:
+    """The functions and classes (`module:qualname`) whose code counts beside that of the class.
+
+    Those among the arguments and attributes, and those that the upstreams' results hold: an
+    object comes with its methods.
+    """
+    names = node.task._task.named_code
+    for upstream in node.upstreams:
+        record = records.get(upstream.key)
+        held = record.provenance.get("holds") if record is not None else None
+        if held:
+            names = tuple(sorted({*names, *held}))
+    return names
+
+
+def code_differs(
+    record: Record, cls: type[Task], names: tuple[str, ...], now: Circumstances
+) -> Reason | None:
     """Why the code that made a record is not that of the task, as far as that counts."""
-    code = now.code_of(task)
+    code = now.code_of(cls, names)
     if record.code == code and record.code_scheme == now.code_scheme:
         return None
-    mode = "off" if now.code == "off" else type(task).task_code or now.code
+    mode = "off" if now.code == "off" else cls.task_code or now.code
     if record.code_scheme != now.code_scheme:
         # What such a fingerprint says can't be read: only where nothing counts it does no harm.
         if same_code("", code, mode):
@@ -147,7 +167,7 @@ def is_unchanged(
     """Whether a stored result still speaks for its task, now that all its upstreams have finished."""
     return (
         record is not None
-        and stale_in_itself(record, node, now) is None
+        and stale_in_itself(record, node, records, now) is None
         and upstreams_differ(record, node, records) is None
     )
 
@@ -169,8 +189,8 @@ def upstreams_differ(record: Record, node: Node, records: Mapping[TaskKey, Recor
     if len(own) != len(current):
         return Reason("upstreams", "it has fewer upstreams than it had")
     for known in record.upstreams[len(own) :]:
-        now = records.get(known.key)
-        if now is None or now.version != known.version:
+        read = records.get(known.key)
+        if read is None or read.version != known.version:
             return Reason("upstreams", f"the content of {known.key.name}, which it read, changed")
     return None
 

@@ -5,7 +5,7 @@ Knows nothing of what is stored, and reads no files. Walks without recursion, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,7 +15,7 @@ from taskproc.core.arguments.names import class_name, named_code
 from taskproc.core.future import PLAIN, futures_in
 from taskproc.core.input_file import InputFile
 from taskproc.core.records import JSON, TaskKey, content_digest
-from taskproc.core.task import Task, plain_attributes
+from taskproc.core.task import Task, plain_attributes, task_class
 from taskproc.errors import AmbiguousTaskError, ArgumentError, CycleError, ForeignCacheError
 
 
@@ -144,12 +144,21 @@ def _visit(
             if futures:
                 counted[name] = futures
     text = canonical(counted)
-    task._task.named_code = _with_names(task._task.named_code, named_code(text))
+    names = {*named_code(text), *_called_on(tasks, task)}
+    if not names.issubset(task._task.named_code):
+        task._task.named_code = tuple(sorted(names.union(task._task.named_code)))
     return Node(task, tuple(found), content_digest(text), tuple(inputs)), tasks
 
 
-def _with_names(names: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted({*names, *more})) if more else names
+def _called_on(upstreams: Sequence[Task], task: Task) -> Iterator[str]:
+    """The methods of its upstreams (`module:Class.method`) that a task's own methods may call.
+
+    Their code is no part of what an upstream's result holds, nor of the task's own class.
+    """
+    mentions = task_class(type(task)).mentions
+    for cls in set(map(type, upstreams)):
+        for name in task_class(cls).members & mentions:
+            yield f"{class_name(cls)}.{name}"
 
 
 def attributes_left(task: Task, encoder: Encoder, fallback: Fallback) -> dict[str, JSON]:

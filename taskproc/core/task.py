@@ -17,7 +17,7 @@ from taskproc.core.arguments.canonical import canonical
 from taskproc.core.arguments.names import named_code
 from taskproc.core.binding import BUILDING, NEW, READY, Binding, TaskState
 from taskproc.core.definition import TaskClass, check_definition
-from taskproc.core.future import Indexable
+from taskproc.core.future import Indexable, futures_in
 from taskproc.core.records import (
     JSON,
     CodeMode,
@@ -117,6 +117,7 @@ class Task(Indexable, Encodable):
     _task: TaskState
     _task_name: ClassVar[str] = "taskproc.Task"
     _task_class: ClassVar[TaskClass | None] = None
+    _task_serial: ClassVar[int] = 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -124,6 +125,8 @@ class Task(Indexable, Encodable):
         # Kept as a plain string, so that a class that travels by value keeps its name.
         cls._task_name = f"{canonical_name(cls.__module__)}.{cls.__qualname__}"
         cls._task_class = None
+        # Tells which of two classes of one name was made later (a notebook's cell run again).
+        cls._task_serial = Task._task_serial = Task._task_serial + 1
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         scope = _scope.get()
@@ -137,13 +140,19 @@ class Task(Indexable, Encodable):
         encoded = binding.encode_arguments(cls._task_name, bound)
         text = canonical(encoded)
         key = content_digest(text)
+        # Of tasks among the arguments the key tells the names; two classes may have one.
+        classes = _classes_in(bound) if b'"__task__"' in text else ()
         while True:
             task = binding.instances.get((cls, key))
+            if task is not None and task._task.phase == READY and task._task.classes != classes:
+                binding.instances.pop((cls, key), None)
+                task = None
             if task is None:
                 task = cast("Task", super().__new__(cls))
                 state = TaskState(binding, TaskKey(cls._task_name, key), encoded, NEW)
                 state.bound = [bound]
                 state.named_code = named_code(text)
+                state.classes = classes
                 object.__setattr__(task, "_task", state)
                 task = binding.instances.setdefault((cls, key), task)
             if task._task.phase != BUILDING:
@@ -377,6 +386,12 @@ def make_reference(cls: type[Task], key: str, args: Mapping[str, JSON], binding:
     state = TaskState(binding, TaskKey(cls._task_name, key), args, READY)
     object.__setattr__(task, "_task", state)
     return task
+
+
+def _classes_in(bound: Mapping[str, Any]) -> tuple[type[Task], ...]:
+    """The classes of the tasks that arguments stand for, in order."""
+    futures = [future for name, value in bound.items() for _, future in futures_in(value, name)]
+    return tuple([type(task) for future in futures for task in future.get_upstreams()])
 
 
 def task_class(cls: type[Task]) -> TaskClass:

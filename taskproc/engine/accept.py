@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from taskproc.core.records import Record
 from taskproc.core.task import Task
+from taskproc.engine.codes import names_in
 from taskproc.engine.versions import who_we_are
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def accept(cache: Cache, cls: type[Task]) -> Accepted:
             try:
                 # Somebody may have computed it anew since it was listed.
                 if backend.look_up([record.key]).get(record.key) == record:
-                    codes.keep_for_record(cls, record, code)
+                    codes.keep(cls, names_in(record), code)
                     backend.replace_record(record.key, _accepted(record, code, codes.scheme))
             finally:
                 backend.release([record.key])

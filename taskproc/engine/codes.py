@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from taskproc.core.arguments import canonical
 from taskproc.core.arguments.names import find_named, named_code
 from taskproc.core.fingerprint import read_fingerprint
-from taskproc.core.records import JSON, Record
+from taskproc.core.records import JSON, CodeMode, Record
 from taskproc.core.task import Task
 from taskproc.engine.reachable_code import CodeReader
 from taskproc.interfaces import CacheBackend
@@ -28,7 +28,7 @@ class Codes:
     def __init__(self, backend: CacheBackend) -> None:
         self._backend = backend
         self._reader = CodeReader()
-        self._with_arguments: dict[tuple[type, tuple[str, ...]], str] = {}
+        self._with_others: dict[tuple[type, tuple[str, ...]], str] = {}
         self._kept: set[str] = set()
 
     @property
@@ -38,47 +38,58 @@ class Codes:
 
     def refresh(self) -> None:
         """See what has changed in memory and in files since."""
-        self._reader, self._with_arguments = self._reader.refreshed(), {}
+        self._reader, self._with_others = self._reader.refreshed(), {}
 
     def encode_function(self, function: FunctionType) -> JSON:
         """The JSON form of a function without a name as an argument."""
         return self._reader.encode_function(function)
 
-    def of_task(self, task: Task) -> str:
-        """The fingerprint of a task's class, and of the functions and classes among its arguments."""
-        return self._of(type(task), task._task.named_code)
+    def of(self, cls: type[Task], names: tuple[str, ...]) -> str:
+        """The fingerprint of a class, and of the functions and classes it depends on besides."""
+        if not names:
+            return self._reader.fingerprint(cls)
+        code = self._with_others.get((cls, names))
+        if code is None:
+            code = self._with_others[cls, names] = self._reader.fingerprint_with(cls, _found(names))
+        return code
 
     def of_record(self, cls: type[Task], record: Record) -> str:
         """The same for the task that a record is of."""
-        return self._of(cls, _named_in(record))
+        return self.of(cls, names_in(record))
 
     def packages(self, cls: type[Task]) -> dict[str, str]:
         """The installed distributions that the code of a class names, with their versions."""
         return self._reader.packages(cls)
 
-    def keep(self, task: Task, code: str) -> None:
-        """Keep a description of a task's code beside the results, once for each fingerprint."""
-        if code not in self._kept and hasattr(self._reader, "describe"):  # TEMPORARY
-            self._kept.add(code)
-            self._keep(type(task), task._task.named_code, code)
+    def keep(self, cls: type[Task], names: tuple[str, ...], code: str) -> None:
+        """Keep a description of the code beside the results, once for each fingerprint."""
+        parts = read_fingerprint(code)
+        if code in self._kept or parts is None:
+            return
+        self._kept.add(code)
+        description = self._reader.describe(cls, _found(names))
+        for digest, text in description.files().items():
+            if digest not in self._kept:
+                self._kept.add(digest)
+                self._backend.keep_code(digest, text)
+        # Last, so that what it refers to is there.
+        self._backend.keep_code(parts.deep, description.to_bytes())
 
-    def keep_for_record(self, cls: type[Task], record: Record, code: str) -> None:
-        """The same for the task that a record is of."""
-        self._keep(cls, _named_in(record), code)
-
-    def changes(self, cls: type[Task], record: Record) -> Iterator[str]:
+    def changes(self, cls: type[Task], record: Record, mode: CodeMode = "deep") -> Iterator[str]:
         """What differs between the code that made a stored result and that of today, in paragraphs."""
-        from taskproc.engine.reachable_code.description import differences  # for people alone
+        from taskproc.engine.reachable_code.differences import differences  # for people alone
 
         before = self.kept(record.code)
         if before is None:
             yield "what the code was is not kept in this cache, so the edit can't be shown"
             return
-        after = self._reader.describe(cls, _found(_named_in(record)))
+        after = self._reader.describe(cls, _found(names_in(record)))
         files = after.files()
-        changes = differences(before, after, lambda digest: files.get(digest) or self._backend.kept_code(digest))
+        changes = differences(
+            before, after, lambda digest: files.get(digest) or self._backend.kept_code(digest)
+        )
         for change in changes:
-            yield f"{change.name} ({change.file}) {change.kind}" if not change.diff else change.diff.rstrip("\n")
+            yield change.diff.rstrip("\n") or f"{change.name} ({change.file}) {change.kind}"
         if not changes:
             yield "the code reaches other things than it did"
 
@@ -90,31 +101,12 @@ class Codes:
         data = self._backend.kept_code(parts.deep) if parts is not None else None
         return CodeDescription.from_bytes(data) if data is not None else None
 
-    def _of(self, cls: type[Task], named: tuple[str, ...]) -> str:
-        if not named:
-            return self._reader.fingerprint(cls)
-        code = self._with_arguments.get((cls, named))
-        if code is None:
-            code = self._reader.fingerprint_with(cls, _found(named))
-            self._with_arguments[cls, named] = code
-        return code
 
-    def _keep(self, cls: type[Task], named: tuple[str, ...], code: str) -> None:
-        parts = read_fingerprint(code)
-        if parts is None:
-            return
-        description = self._reader.describe(cls, _found(named))
-        for digest, text in description.files().items():
-            if digest not in self._kept:
-                self._kept.add(digest)
-                self._backend.keep_code(digest, text)
-        # Last, so that what it refers to is there.
-        self._backend.keep_code(parts.deep, description.to_bytes())
+def names_in(record: Record) -> tuple[str, ...]:
+    """The functions and classes on which the task of a record depends beside its class."""
+    told = record.provenance.get("names")
+    return tuple(told) if told is not None else named_code(canonical(dict(record.args)))
 
 
-def _named_in(record: Record) -> tuple[str, ...]:
-    return named_code(canonical(dict(record.args)))
-
-
-def _found(named: tuple[str, ...]) -> list[Any]:
-    return [thing for thing in map(find_named, named) if thing is not None]
+def _found(names: tuple[str, ...]) -> list[Any]:
+    return [thing for thing in map(find_named, names) if thing is not None]

@@ -120,7 +120,7 @@ class Explainer:
         if reason.kind == "code":
             yield from self._cache.codes.changes(type(node.task), record)
         elif reason.kind == "attributes":
-            left = self._cache.facts_of_job(node)["left"] or {}
+            left = self._cache.facts_of_job(node, self._survey.records)["left"] or {}
             yield _differing(record.left, left) or "an attribute holds other objects than it did"
         elif reason.kind == "upstreams":
             yield from _changed_upstreams(record.upstreams, upstream_records(node, self._survey.records))

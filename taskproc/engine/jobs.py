@@ -55,7 +55,7 @@ class InputOrder(NamedTuple):
 class JobOrder(NamedTuple):
     """One job: the task, the content its record will name, and a token that marks its record.
 
-    `left` shows the attributes to people; `packages` are versions of what else is installed.
+    `left` shows the attributes to people; `notes` join the record's provenance.
     """
 
     key: TaskKey
@@ -67,7 +67,7 @@ class JobOrder(NamedTuple):
     token: str
     inputs: tuple[InputOrder, ...] = ()
     left: Mapping[str, JSON] | None = None
-    packages: Mapping[str, str] | None = None
+    notes: Mapping[str, JSON] | None = None
 
 
 @dataclass(frozen=True)

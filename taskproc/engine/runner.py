@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taskproc.core.definition import task_labels
-from taskproc.core.freshness import code_mode, is_unchanged
+from taskproc.core.freshness import code_mode, is_unchanged, named_code
 from taskproc.core.graph import Node
 from taskproc.core.records import (
     CHANGED_MEANWHILE,
@@ -404,8 +404,8 @@ class Run:
         self._order_numbers[key] = self._jobs
         node = self._nodes[key]
         token = f"{self._id}-{self._jobs}"
-        facts = self._cache.facts_of_job(node)
-        self._cache.codes.keep(node.task, facts["code"])
+        facts = self._cache.facts_of_job(node, self._records)
+        self._cache.codes.keep(type(node.task), named_code(node, self._records), facts["code"])
         return payloads.job(node, self._records, self._nodes, token=token, **facts)
 
     def _keep_logs(self, key: TaskKey, spool: Path | int) -> None:

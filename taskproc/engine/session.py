@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from taskproc.core.arguments import Encoder, canonical
 from taskproc.core.binding import NEW, READY, TaskState
-from taskproc.core.freshness import Circumstances, code_mode, make_plan
+from taskproc.core.freshness import Circumstances, code_mode, make_plan, named_code
 from taskproc.core.graph import Input, Node, TaskGraph, attributes_left, build_graph
 from taskproc.core.records import (
     ALSO_READ,
@@ -39,6 +39,7 @@ from taskproc.engine.codes import Codes
 from taskproc.engine.input_files import InputFiles
 from taskproc.engine.jobs import FindsTasks, InputOrder
 from taskproc.engine.pickling import dumps, loads
+from taskproc.engine.task_classes import task_classes
 from taskproc.engine.versions import python_minor, who_we_are
 from taskproc.errors import CacheError, MissingResultError, SlowKeyWarning, TaskDefinitionError
 from taskproc.interfaces import CacheBackend
@@ -99,6 +100,7 @@ class Cache(contextlib.ContextDecorator):
         self.instances: dict[tuple[type, str], Task] = {}
         self._inputs = InputFiles()
         self._slow_arguments: set[str] = set()
+        self._newest_class = Task._task_serial
         self.codes = Codes(self.backend)
         self.encoder = Encoder(self.codes.encode_function, self.registry.argument_type)
         self._runs = 0
@@ -134,6 +136,8 @@ class Cache(contextlib.ContextDecorator):
         return os.getcwd()
 
     def encode_arguments(self, task_name: str, bound: Mapping[str, Any]) -> dict[str, JSON]:
+        if self._newest_class != Task._task_serial:
+            self._forget_replaced()
         encode, clock = self.encoder.encode, time.perf_counter
         encoded: dict[str, JSON] = {}
         begun = clock()
@@ -142,6 +146,19 @@ class Cache(contextlib.ContextDecorator):
         if clock() - begun > SLOW_KEY_SECONDS:
             self._warn_of_slow_arguments(task_name, bound)
         return encoded
+
+    def _forget_replaced(self) -> None:
+        """Forget the tasks made so far if one of their classes was made anew since.
+
+        Else tasks of other classes, which have it as an upstream, would go on with the old one.
+        """
+        self._newest_class = Task._task_serial
+        newest = task_classes()
+        known = list(self.instances.items())
+        if any(newest.get(cls._task_name, cls) is not cls for cls in {cls for (cls, _), _ in known}):
+            for place, task in known:
+                if task._task.phase == READY:
+                    self.instances.pop(place, None)
 
     def _warn_of_slow_arguments(self, task_name: str, bound: Mapping[str, Any]) -> None:
         """Warn, once each, of the arguments that are slow a second time: no pause of the machine's."""
@@ -326,15 +343,21 @@ class Cache(contextlib.ContextDecorator):
                 if not self._runs:
                     self.backend.close()
 
-    def facts_of_job(self, node: Node) -> dict[str, Any]:
+    def facts_of_job(self, node: Node, records: Mapping[TaskKey, Record]) -> dict[str, Any]:
         """What the order of a job says of its task beside what the graph knows."""
         task = node.task
+        names = named_code(node, records)
         left = attributes_left(task, self.encoder, _pickle_digest)
+        notes: dict[str, JSON] = {}
+        if packages := self.codes.packages(type(task)):
+            notes["packages"] = packages
+        if names:
+            notes["names"] = list(names)
         return {
-            "code": self.codes.of_task(task),
-            "inputs": tuple(self._input_order(file) for file in node.inputs),
+            "code": self.codes.of(type(task), names),
+            "inputs": tuple([self._input_order(file) for file in node.inputs]),
             "left": {name: _brief(value) for name, value in left.items()} if left else None,
-            "packages": self.codes.packages(type(task)),
+            "notes": notes or None,
         }
 
     def _input_order(self, file: Input) -> InputOrder:
@@ -349,7 +372,7 @@ class Cache(contextlib.ContextDecorator):
         return Circumstances(
             location=self.location,
             python=python_minor(),
-            code_of=self.codes.of_task,
+            code_of=self.codes.of,
             code_scheme=self.codes.scheme,
             code=code,
             force=force,

@@ -13,6 +13,7 @@ from taskproc.core.freshness import upstream_records
 from taskproc.core.records import JSON, Record, TaskKey, content_digest
 from taskproc.core.task import Task, enter_scope, leave_scope, make_reference
 from taskproc.engine.pickling import Pickled, dumps, name_unpicklable
+from taskproc.engine.task_classes import task_classes
 from taskproc.engine.versions import content_version, python_minor, who_we_are
 from taskproc.errors import CacheError, MissingResultError, TaskprocError, UnpicklableResultError
 
@@ -21,20 +22,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=Task)
 _LOOKED_THROUGH = 1000
-
-
-def task_classes() -> dict[str, type[Task]]:
-    """The Task classes that are loaded, by task name; of two of one name the one made last."""
-    found: dict[str, type[Task]] = {}
-    stack: list[type[Task]] = list(Task.__subclasses__())
-    seen: set[type[Task]] = set()
-    while stack:
-        cls = stack.pop(0)
-        if cls not in seen:
-            seen.add(cls)
-            found[cls._task_name] = cls
-            stack.extend(cls.__subclasses__())
-    return found
 
 
 def stored_tasks(cache: Cache, cls: type[T]) -> Iterator[T]:
@@ -113,7 +100,7 @@ def put(cache: Cache, task: Task, value: Any) -> None:
             raise CacheError(f"{task!r} is being computed by another run just now; put its result afterwards")
         try:
             pickled = _pickled(task, value, backend.location)
-            facts = cache.facts_of_job(node)
+            facts = cache.facts_of_job(node, survey.records)
             data = backend.list_data(key)
             digest = content_digest(pickled.payload)
             record = Record(
@@ -131,6 +118,7 @@ def put(cache: Cache, task: Task, value: Any) -> None:
                 provenance={
                     "put": who_we_are(),
                     "started": time.time(),
+                    **(facts["notes"] or {}),
                     **({"holds": sorted(pickled.holds)} if pickled.holds else {}),
                 },
                 left=facts["left"] or {},

@@ -119,8 +119,8 @@ def _compute_and_save(binding: JobBinding, job: JobOrder) -> tuple[Record, bytes
         "python": _PYTHON,
         "taskproc": taskproc.__version__,
     }
-    if job.packages:
-        provenance["packages"] = job.packages
+    if job.notes:
+        provenance.update(job.notes)
     if pickled.holds:
         provenance["holds"] = sorted(pickled.holds)
     record = Record(

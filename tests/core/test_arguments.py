@@ -600,20 +600,31 @@ def test_futures_and_functions_inside_are_kept_and_containers_of_futures_are_cop
     given = {"f": [golden_values.twice], "c": (const,), "l": futures, "d": mapped}
     copied = fresh(given)
     assert copied["f"] == [golden_values.twice]
-    assert copied["c"][0] is const
+    assert copied["c"][0].value == [1]
+    assert copied["c"][0].value is not const.value
     assert type(copied["l"]) is FutureList
     assert copied["l"] is not futures
-    assert copied["l"][0] is const
+    assert copied["l"][0].value == [1]
     assert type(copied["d"]) is FutureDict
-    assert copied["d"]["a"] is copied["l"]
+    assert copied["d"]["a"][0].value == [1]
 
 
-def test_one_object_in_two_places_stays_one_object():
+def test_one_object_in_two_places_becomes_two_as_the_key_does_not_tell_it():
     shared = [Point(1)]
     copied = fresh({"a": shared, "b": [shared], "p": shared[0]})
-    assert copied["a"] is copied["b"][0]
-    assert copied["a"] is not shared
-    assert copied["p"] is copied["a"][0]
+    assert copied["a"] == copied["b"][0] == shared
+    assert len({id(shared), id(copied["a"]), id(copied["b"][0])}) == 3
+    assert copied["p"] is not copied["a"][0]
+
+
+def test_dicts_are_copied_in_the_order_of_their_keys():
+    given = {"b": {10: "x", 9: "y"}, "a": Point(1, {"d": 1, "c": 2})}
+    copied = fresh(given)
+    assert copied == given
+    assert list(copied) == ["a", "b"]
+    assert list(copied["b"]) == [9, 10]
+    assert list(copied["a"].y) == ["c", "d"]
+    assert list(fresh(collections.OrderedDict(b=1, a=2))) == ["b", "a"]
 
 
 def test_an_array_and_an_object_are_copied():

@@ -18,7 +18,6 @@ import math
 import operator
 import pathlib
 import unicodedata
-import warnings
 import zoneinfo
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
@@ -461,18 +460,6 @@ def test_classes_of_one_name_never_take_each_others_place_below_a_downstream(cac
     except TaskprocError as error:
         both = str(error)
     assert both == [11, 21] or "Local" in both
-
-
-def test_get_result_gives_no_answer_of_another_class_of_the_same_name_in_silence(cache: Cache) -> None:
-    one, two = make(10)(1), make(20)(1)
-    one.run_graph(executor="serial")
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        try:
-            found = two.get_result()
-        except (TaskprocError, LookupError):
-            return
-    assert found == 21 or told
 
 
 def test_names_that_differ_by_case_only_are_two_tasks(cache: Cache) -> None:

@@ -118,7 +118,8 @@ def _set_fields(decoder: Decoder, made: Any, form: dict[str, Any]) -> None:
         raise _changed(decoder, kind, "a pydantic model")
     else:
         # Past any `__setattr__` of a frozen class.
-        for name, item in fields.items():
+        more = {name: decoder.inside(f".{name}", item) for name, item in form.get("more", {}).items()}
+        for name, item in {**fields, **more}.items():
             object.__setattr__(made, name, item)
     if _HASH_OF_ATTRS in getattr(getattr(kind.__hash__, "__code__", None), "co_names", ()):
         object.__setattr__(made, _HASH_OF_ATTRS, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import types
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
@@ -168,9 +169,35 @@ def encode_fields(encoder: Encoder, value: Any) -> JSON:
     }
     if extra := getattr(value, "__pydantic_extra__", None):
         encoded["extra"] = encoder.encode(extra)
+    if not is_model(kind) and (more := _more_than_fields(encoder, value, names)):
+        encoded["more"] = more
     if (base := builtin_base(kind)) is not None:
         encoded["value"] = encoder.encode(_PLAIN_VALUE[base](value))
     return encoded
+
+
+def _more_than_fields(encoder: Encoder, value: Any, names: tuple[str, ...]) -> dict[str, JSON]:
+    """The attributes of an object that are no fields, as far as they have a form.
+
+    One without a form (a lock, a logger) follows from the fields, as a rule; but not if the
+    constructor takes what is no field (`InitVar`).
+    """
+    attributes = getattr(value, "__dict__", None) or {}
+    more: dict[str, JSON] = {}
+    for name in attributes.keys() - set(names):
+        if isinstance(getattr(type(value), name, None), functools.cached_property):
+            continue
+        try:
+            more[name] = encoder.encode(attributes[name], f"{encoder.where}.{name}")
+        except ArgumentError:
+            if _takes_what_is_no_field(type(value)):
+                raise
+    return more
+
+
+def _takes_what_is_no_field(kind: Any) -> bool:
+    fields = getattr(kind, "__dataclass_fields__", {}).values()
+    return any(field._field_type.name == "_FIELD_INITVAR" for field in fields)
 
 
 def _refuse_more_than(encoder: Encoder, value: Any, names: tuple[str, ...]) -> None:
