@@ -124,6 +124,10 @@ class UnpicklableResultError(TaskprocError, TypeError):
     """A result can't be pickled; the message says what in it can't be."""
 
 
+class UnreadableResultError(TaskprocError):
+    """A stored result is whole but can't be unpickled: a class of it is gone, or refuses."""
+
+
 class WorkerDiedError(TaskprocError):
     """A worker process ended in the middle of its work.
 

@@ -12,7 +12,7 @@ import queue
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from typing import Any
 import taskproc
 from taskproc.core.records import Failure, Job, Outcome, Record, TaskKey
 from taskproc.engine.batches import BatchSizes
+from taskproc.engine.board import AtWork, UnderWay
 from taskproc.engine.failure import describe
 from taskproc.engine.jobs import Answer, JobOrder, Payloads, unpack_answers
 from taskproc.engine.launch import Launches
+from taskproc.engine.opened_run import spool_of_launched
 from taskproc.engine.worker import run_batch
 from taskproc.errors import ExecutorBrokenError, WorkerDiedError
 from taskproc.interfaces import AnnouncingExecutor, Launcher
@@ -55,6 +57,7 @@ class Dispatch:
         describe_job: how a job is shown to launchers and reporters.
         read_records: the records now stored under some keys.
         keep_logs: keeps what a task whose worker died printed: from a spool, or (a number) of that pid.
+        before_in_place: hears that a job, which may take so many seconds, is about to hold up the run.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Dispatch:
         describe_job: Callable[[TaskKey, str], Job],
         read_records: Callable[[Collection[TaskKey]], Mapping[TaskKey, Record]],
         keep_logs: Callable[[TaskKey, Path | int], None],
+        before_in_place: Callable[[float | None], None],
     ) -> None:
         self._executor = executor
         self._in_place = in_place
@@ -78,11 +82,12 @@ class Dispatch:
         self._describe_job = describe_job
         self._read_records = read_records
         self._keep_logs = keep_logs
+        self._before_in_place = before_in_place
         self._sizes = BatchSizes(self._max_workers)
         self._batches: set[Batch] = set()
         self._events: queue.SimpleQueue[Callable[[], list[Outcome]]] = queue.SimpleQueue()
         self._launched: dict[str, int] = dict.fromkeys(launchers, 0)
-        self._lane_of: dict[TaskKey, str] = {}
+        self._launched_jobs: dict[TaskKey, UnderWay] = {}
         self._tokens: dict[TaskKey, str] = {}
         self._deaths: dict[TaskKey, int] = {}
         self._broken: BaseException | None = None
@@ -160,6 +165,14 @@ class Dispatch:
         killable = any(hasattr(batch.future, "kill") for batch in self._batches)
         return killable or any(self._launched.values())
 
+    def at_work(self) -> AtWork:
+        """What runs now: of each batch the job its worker is at, and every launched job."""
+        # What runs beside us in threads, or in place, runs in this process.
+        here = os.getpid() if self._in_place or isinstance(self._executor, ThreadPoolExecutor) else None
+        batches = [_at_work(batch, here) for batch in self._batches]
+        jobs = [job for answer in batches for job in answer.jobs]
+        return AtWork([*jobs, *self._launched_jobs.values()], all(answer.settled for answer in batches))
+
     @property
     def busy(self) -> bool:
         """Whether the executor still has jobs of ours."""
@@ -181,6 +194,8 @@ class Dispatch:
         batch.open = dict.fromkeys(keys)
         payload = self._payloads.batch(orders)
         self._batches.add(batch)
+        if self._in_place:
+            self._before_in_place(self._sizes.expected(keys[0].name))
         try:
             if self._broken is not None:
                 raise self._broken
@@ -274,7 +289,8 @@ class Dispatch:
     # --- the launchers' lanes ---
 
     def _launch(self, job: Job, lane: str, order: JobOrder) -> None:
-        self._lane_of[job.key] = lane
+        spool = str(spool_of_launched(job.job_directory))
+        self._launched_jobs[job.key] = UnderWay(job.key, time.monotonic(), spool=spool, label=lane)
         self._tokens[job.key] = order.token
         self._launched[lane] += 1
         launcher = self._launchers[lane]
@@ -286,7 +302,7 @@ class Dispatch:
 
     def _launched_finished(self, outcome: Outcome) -> None:
         def take() -> list[Outcome]:
-            self._launched[self._lane_of.pop(outcome.key)] -= 1
+            self._launched[self._launched_jobs.pop(outcome.key).label] -= 1
             return [outcome]
 
         self._events.put(take)
@@ -299,13 +315,34 @@ class Dispatch:
         return Outcome(job.key, "finished", float(record.provenance.get("seconds", 0.0)), record=record)
 
 
+def _at_work(batch: Batch, here: int | None) -> AtWork:
+    """The job of a batch that runs: what its future tells, or else the first that is not answered."""
+    if not batch.open:
+        return AtWork((), settled=True)
+    first = next(iter(batch.open))
+    tell: Callable[[], tuple[int | None, int | None] | None] | None = getattr(batch.future, "progress", None)
+    if tell is None:
+        started = batch.started if first == batch.keys[0] else None
+        return AtWork([UnderWay(first, started, here)], settled=True)
+    known = tell()
+    if known is None:  # it waits for a worker, or is over
+        return AtWork((), settled=False)
+    pid, position = known
+    key = batch.keys[position] if position is not None and position < len(batch.keys) else first
+    key = key if key in batch.open else first
+    started = batch.started if key == batch.keys[0] else None
+    return AtWork([UnderWay(key, started, pid)], settled=position is not None and len(batch.open) == 1)
+
+
 def _garbled(fault: object) -> ExecutorBrokenError:
     return ExecutorBrokenError(f"executor broken: what it returned is not a batch's answer: {fault}")
 
 
 def worker_command(python: str | None = None) -> list[str]:
     """The command that starts a worker, as plain words; it finds this library in any case."""
-    command = [python or sys.executable, "-P", "-m", "taskproc.engine.worker"]
+    # What `-O` leaves out of the runner's code it leaves out of the workers' as well.
+    optimised = ["-" + "O" * sys.flags.optimize] if sys.flags.optimize else []
+    command = [python or sys.executable, *optimised, "-P", "-m", "taskproc.engine.worker"]
     folder = str(Path(taskproc.__file__).parent.parent)
     if is_installed(taskproc.__file__) or is_on_path_of_others(folder):
         return command

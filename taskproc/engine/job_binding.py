@@ -24,7 +24,7 @@ from taskproc.core.task import Task, make_reference
 from taskproc.engine.input_files import Reading, read_input
 from taskproc.engine.jobs import FindsTasks, JobOrder
 from taskproc.engine.opened_run import OpenedRun
-from taskproc.engine.pickling import loads
+from taskproc.engine.pickling import load_stored, loads
 from taskproc.errors import ArgumentError, DamagedEntryError, MissingResultError, NoCacheError
 
 
@@ -105,7 +105,7 @@ class JobBinding(FindsTasks):
         key = task._task.key
         upstream = self._upstreams.get(key)
         if upstream is not None and upstream.result is not None:
-            return loads(upstream.result)
+            return load_stored(upstream.result, key)
         if upstream is None:
             self.note_reading(key)
         try:
@@ -113,7 +113,7 @@ class JobBinding(FindsTasks):
         except (DamagedEntryError, MissingResultError):
             self.unsound.append(key)
             raise
-        return loads(payload)
+        return load_stored(payload, key)
 
     def note_reading(self, key: TaskKey) -> None:
         """Note that the task reads what another one stored, which it does not have as an upstream."""

@@ -20,7 +20,9 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 
+from taskproc.core.records import TaskKey
 from taskproc.core.task import Task
+from taskproc.errors import UnreadableResultError
 from taskproc.modules import MAIN, canonical_name, main_reference
 
 PROTOCOL = 5
@@ -66,6 +68,9 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 if name is not None:
                     self.holds.add(f"{name}:{obj.__qualname__}")
                     return _Reference(name, tuple(obj.__qualname__.split("."))).__reduce__()
+            public = _public_home(obj)
+            if public is not None:
+                return _Reference(public, tuple(obj.__qualname__.split("."))).__reduce__()
             reduced = super().reducer_override(obj)
             self.by_value = self.by_value or reduced is not NotImplemented
             if reduced is NotImplemented and str(obj.__module__).partition(".")[0] not in _FOREIGN:
@@ -103,6 +108,21 @@ def loads(payload: bytes) -> Any:
         return _Unpickler(io.BytesIO(payload)).load()
 
 
+def load_stored(payload: bytes, key: TaskKey) -> Any:
+    """Unpickle a stored result.
+
+    Raises:
+        UnreadableResultError: it is whole, but can't be unpickled here; the message names the task.
+    """
+    try:
+        return loads(payload)
+    except Exception as error:
+        raise UnreadableResultError(
+            f"the stored result of {key} can't be unpickled here ({type(error).__name__}: {error}); mend what "
+            "is in its way, or clear the result (`clear_task()`) to have it computed again"
+        ) from error
+
+
 _SETS_CLASS = b"_class_setstate"
 _one_at_a_time = threading.RLock()
 
@@ -131,6 +151,23 @@ class _Unpickler(pickle.Unpickler):
         if is_known:
             self._known.add(id(cls))
         return cls
+
+
+def _public_home(obj: Any) -> str | None:
+    """Where the standard library shows what it keeps in a hidden module: other versions hide it elsewhere.
+
+    (`pathlib._local.PosixPath` of Python 3.13 is `pathlib.PosixPath` for all.)
+    """
+    module = obj.__module__
+    if not isinstance(module, str) or "._" not in module:
+        return None
+    if module.partition(".")[0] not in sys.stdlib_module_names:
+        return None
+    public = module.partition("._")[0]
+    found: Any = sys.modules.get(public)
+    for part in obj.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return public if found is obj else None
 
 
 @functools.lru_cache(maxsize=8)

@@ -38,7 +38,7 @@ from taskproc.core.task import Task, enter_scope, leave_scope, open_scope
 from taskproc.engine.codes import Codes
 from taskproc.engine.input_files import InputFiles
 from taskproc.engine.jobs import FindsTasks, InputOrder
-from taskproc.engine.pickling import dumps, loads
+from taskproc.engine.pickling import dumps, load_stored
 from taskproc.engine.task_classes import task_classes
 from taskproc.engine.versions import python_minor, who_we_are
 from taskproc.errors import CacheError, MissingResultError, SlowKeyWarning, TaskDefinitionError
@@ -229,7 +229,7 @@ class Cache(contextlib.ContextDecorator):
         payload = self.backend.load(key, record.digest)
         enter_scope(self)  # a task inside the result is one of this Cache
         try:
-            return loads(payload)
+            return load_stored(payload, key)
         finally:
             leave_scope()
 
