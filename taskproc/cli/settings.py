@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from taskproc.cli.defaults import DefaultArguments
 from taskproc.cli.values import (
@@ -18,8 +18,10 @@ from taskproc.cli.values import (
     objects_and_assignments,
     split_assignments,
 )
-from taskproc.core.records import CodeMode
 from taskproc.errors import ArgumentError, UsageError
+
+if TYPE_CHECKING:
+    from taskproc.core.records import CodeMode  # the core is imported when a run begins
 
 T = TypeVar("T")
 
@@ -123,9 +125,13 @@ def _code(given: Given, defaults: DefaultArguments) -> CodeMode:
         if given.code not in (None, "off"):
             raise UsageError(f"-D leaves all code out, and --code {given.code} counts it; give one of them")
         return "off"
+    if given.detect_source_change and given.code == "off":
+        raise UsageError("--detect-source-change counts the code, and --code off leaves it out; give one")
     if given.code is not None:
         return given.code
-    if given.detect_source_change is None and defaults.detect_source_change is False:
+    if given.detect_source_change:
+        return "class" if defaults.code == "class" else "deep"
+    if defaults.detect_source_change is False:
         return "off"
     return defaults.code or "deep"
 

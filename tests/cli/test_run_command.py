@@ -158,7 +158,7 @@ def test_defaults_of_the_file_hold_where_the_command_line_is_silent(
 def test_a_dry_run_shows_the_plan_and_writes_nothing(run: Run, binomial: Path, tmp_path: Path) -> None:
     before = set(tmp_path.rglob("*"))
     done = run(binomial, "-o", "deep/cache", "--dry-run")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
     assert done.stderr == ""
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert lines[0] == "would run: 16 tasks"
@@ -168,12 +168,14 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(run: Run, binomial: Path, t
     assert after == before
 
     quiet(run, binomial, "-o", "deep/cache")
-    lines = [
-        " ".join(line.split()) for line in run(binomial, "-o", "deep/cache", "--dry-run").stdout.splitlines()
-    ]
+    done = run(binomial, "-o", "deep/cache", "--dry-run")
+    assert done.returncode == 0, "nothing would run but the entry task"
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert lines[0] == "would run: 1 task"
     assert lines[1].startswith("binomial.Main 1 ")
-    assert lines[2:] == ["cached: 15 tasks", "binomial.Choose 15"]
+    assert lines[2:4] == ["cached: 15 tasks", "binomial.Choose 15"]
+    assert lines[4].startswith("expected: ")
+    assert len(lines) == 5
 
 
 def test_a_file_named_like_a_library_is_not_taken_for_it(run: Run, write: Write) -> None:

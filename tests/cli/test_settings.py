@@ -24,7 +24,8 @@ def test_without_any_word_the_published_behaviour_is_in_force() -> None:
     assert built_in.num_workers is None
     assert built_in.on_error == "stop"
     assert built_in.loglevel == "warning"
-    assert built_in.detect_source_change
+    assert built_in.code == "deep"
+    assert not built_in.early_cutoff
     assert built_in.force_entrypoint
     assert built_in.show_progress
     assert not built_in.dry_run
@@ -45,8 +46,8 @@ def test_the_command_line_wins_over_the_defaults_of_the_file() -> None:
     from_file = decide(Given(), defaults)
     assert (from_file.output, from_file.num_workers, from_file.executor) == ("elsewhere", 2, "thread")
     assert (from_file.loglevel, from_file.on_error) == ("info", "continue")
-    flags = (from_file.detect_source_change, from_file.force_entrypoint, from_file.show_progress)
-    assert flags == (False, False, False)
+    assert from_file.code == "off"
+    assert (from_file.force_entrypoint, from_file.show_progress) == (False, False)
     typed = decide(
         Given(
             output="here",
@@ -62,9 +63,36 @@ def test_the_command_line_wins_over_the_defaults_of_the_file() -> None:
     )
     assert (typed.output, typed.num_workers, typed.executor) == ("here", 3, "process:x=1")
     assert (typed.loglevel, typed.on_error) == ("error", "stop")
-    assert typed.detect_source_change
+    assert typed.code == "deep"
     assert typed.force_entrypoint
     assert typed.show_progress
+
+
+@pytest.mark.parametrize(
+    ("defaults", "given", "code"),
+    [
+        ({"code": "class"}, {}, "class"),
+        ({"code": "class"}, {"code": "off"}, "off"),
+        ({"code": "class"}, {"detect_source_change": False}, "off"),
+        ({"code": "class", "detect_source_change": False}, {}, "off"),
+        ({"detect_source_change": False}, {"code": "deep"}, "deep"),
+        ({"detect_source_change": False}, {"detect_source_change": True}, "deep"),
+        ({"code": "off"}, {"detect_source_change": True}, "deep"),
+        ({"code": "class"}, {"detect_source_change": True}, "class"),
+        ({}, {"code": "off", "detect_source_change": False}, "off"),
+    ],
+)
+def test_how_much_code_counts_is_said_by_two_options_of_which_the_typed_one_wins(
+    defaults: dict[str, Any], given: dict[str, Any], code: str
+) -> None:
+    assert settings(DefaultArguments(**defaults), **given).code == code
+
+
+def test_no_code_and_some_code_at_once_is_refused() -> None:
+    with pytest.raises(UsageError, match="-D leaves all code out, and --code class counts it"):
+        settings(detect_source_change=False, code="class")
+    with pytest.raises(UsageError, match="--code off leaves it out"):
+        settings(detect_source_change=True, code="off")
 
 
 def test_no_cache_at_all_is_refused() -> None:
