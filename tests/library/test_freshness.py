@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from edited_project import EditedProject
 
-from taskproc import Cache, FutureList, Task
+from taskproc import Cache, FutureList, InputFile, Task
+from taskproc.errors import InputChangedWarning
 
 Write = Callable[[str, str], Path]
 Python = Callable[..., Any]
@@ -454,7 +455,26 @@ def test_an_upstream_cleared_and_recomputed_alone_is_judged_by_its_answer(place:
     assert run(Shown, place) == ("<a>", {})
 
 
-# --- What `__init__` reads ---
+@pytest.mark.parametrize(("new", "answer", "ran"), [("a2", "<a>", 1), ("b1", "<b>", 2)])
+def test_with_early_cutoff_a_downstream_runs_only_if_the_answer_above_it_is_another(
+    place: Path, new: str, answer: str, ran: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(Shown, place)
+    monkeypatch.setenv("SEEN", new)
+    found, classes = run(Shown, place, early_cutoff=True)
+    assert (found, sum(classes.values())) == (answer, ran)
+    assert run(Shown, place) == (answer, {})
+
+
+def test_with_early_cutoff_other_files_are_another_answer(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(Listed, place)
+    monkeypatch.setenv("FILES", json.dumps({"one.txt": "X"}))
+    assert run(Listed, place, early_cutoff=True) == ([("one.txt", "X")], {"Files": 1, "Listed": 1})
+
+
+# --- What `__init__` reads, and input files ---
 
 
 class Reads(Task):
@@ -477,6 +497,75 @@ def test_a_file_that_init_reads_counts_by_content_and_not_by_time(place: Path, t
     assert run(lambda: Reads(str(file)), place) == ("two", {"Reads": 1})
     os.utime(file, (LONG_AGO, LONG_AGO))
     assert run(lambda: Reads(str(file)), place) == ("two", {})
+
+
+class ReadsInput(Task):
+    """Reads its input late, after something else may have changed it."""
+
+    def __init__(self, path: str) -> None:
+        self.file = InputFile(path)
+
+    def run_task(self) -> str:
+        text = self.file.get_result().read_text()
+        if "SAVE" in os.environ:
+            self.file.get_result().write_text(os.environ["SAVE"])
+        return text
+
+
+def test_an_input_file_counts_by_content_and_not_by_time(place: Path, tmp_path: Path) -> None:
+    file = tmp_path / "input.txt"
+    file.write_text("one")
+    assert run(lambda: ReadsInput(str(file)), place) == ("one", {"ReadsInput": 1})
+    status = file.stat()
+    file.write_text("two")
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert run(lambda: ReadsInput(str(file)), place) == ("two", {"ReadsInput": 1})
+    os.utime(file, (LONG_AGO, LONG_AGO))
+    assert run(lambda: ReadsInput(str(file)), place) == ("two", {})
+    other = tmp_path / "other.txt"
+    other.write_text("two")
+    other.rename(file)
+    assert run(lambda: ReadsInput(str(file)), place) == ("two", {})
+
+
+def test_an_input_file_that_is_changed_while_its_task_runs_vouches_for_nothing(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "input.txt"
+    file.write_text("one")
+    monkeypatch.setenv("SAVE", "two")
+    with pytest.warns(InputChangedWarning, match=r"input\.txt"):
+        assert run(lambda: ReadsInput(str(file)), place)[0] == "one"
+    monkeypatch.delenv("SAVE")
+    assert run(lambda: ReadsInput(str(file)), place)[0] == "two"
+    file.write_text("one")
+    assert run(lambda: ReadsInput(str(file)), place)[0] == "one"
+
+
+def test_an_input_file_changed_between_the_look_and_the_job_is_read_as_it_is_and_never_kept_for_the_old(
+    place: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "input.txt"
+    file.write_text("one")
+
+    class Edits(Task):
+        def run_task(self) -> None:
+            file.write_text("two")
+
+    class Late(Task):
+        def __init__(self) -> None:
+            self.first = Edits()
+            self.file = InputFile(str(file))
+
+        def run_task(self) -> str:
+            return self.file.get_result().read_text()
+
+    with pytest.warns(InputChangedWarning, match=r"input\.txt"):
+        assert run(Late, place)[0] in ("one", "two")
+    file.write_text("one")
+    assert run(Late, place)[0] == "one"
+    file.write_text("two")
+    assert run(Late, place)[0] == "two"
 
 
 def test_an_attribute_set_or_changed_after_construction_counts(place: Path) -> None:
@@ -567,7 +656,8 @@ def test_files_of_a_task_that_somebody_else_changes_do_not_stay_in_anybodys_answ
 
 INTERRUPTED = """
 import json, os, sys, time
-from taskproc import Cache, FutureList, Task
+from taskproc import Cache, FutureList, InputFile, Task
+from taskproc.errors import InputChangedWarning
 
 def computed(n):
     return n * 10
@@ -670,3 +760,25 @@ class Top(Task):
         project.run("Top()")
     monkeypatch.delenv("INTERRUPT")
     assert project.run("Top()") == (11, 2)
+
+
+# --- What is not followed, and is said not to be ---
+
+
+class Unfollowed(Task):
+    """Depends on what only run_task looks at."""
+
+    def run_task(self) -> tuple[str, float, bytes]:
+        return os.environ["SEEN"], time.time(), os.urandom(8)
+
+
+def test_what_only_run_task_reads_is_not_followed_as_the_documents_say(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, _ = run(Unfollowed, place)
+    monkeypatch.setenv("SEEN", "b")
+    assert run(Unfollowed, place) == (answer, {})
+    path = Path(__file__).parent.parent.parent / "docs" / "code-changes.md"
+    unfollowed = path.read_text().partition("## What can't be followed")[2]
+    for what in ("environment variable", "file", "time", "random"):
+        assert what in unfollowed

@@ -285,6 +285,45 @@ def test_a_function_put_in_the_place_of_another_counts_in_every_executor(
             assert task.run_graph(executor=executor)[0] == 2
 
 
+LASTING_POOL = """
+import importlib, json, multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+import helpers
+from taskproc import Cache, Task
+from taskproc.errors import FailedTaskError
+
+class T(Task):
+    def run_task(self):
+        return helpers.f()
+
+if __name__ == "__main__":
+    answers = []
+    with Cache("cache"), ProcessPoolExecutor(1, multiprocessing.get_context(sys.argv[1])) as pool:
+        answers.append(T().run_graph(executor=pool)[0])
+        with open("helpers.py", "w") as file:
+            file.write("def f():\\n    return 2000\\n")
+        importlib.reload(helpers)
+        try:
+            answers.append(T().run_graph(executor=pool)[0])
+        except FailedTaskError as error:
+            answers.append(str(error))
+        answers.append(T().run_graph(executor="serial")[0])
+    print(json.dumps(answers))
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_pool_of_ones_own_that_has_the_old_code_gives_no_answer_for_the_new(
+    write: Write, python: Python, method: str
+) -> None:
+    """The pool lives on while a helper is edited and reloaded, but only in the runner."""
+    script = write("tasks.py", LASTING_POOL)
+    write("helpers.py", "def f():\n    return 1\n")
+    first, second, third = python(script, method)
+    assert (first, third) == (1, 2000)
+    assert second == 2000 or "helpers" in str(second)
+
+
 # --- Reloading, and running a cell again ---
 
 

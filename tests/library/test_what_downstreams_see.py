@@ -31,16 +31,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def run(make: Callable[[], Task], where: Path) -> tuple[Any, int]:
+def run(make: Callable[[], Task], where: Path, **options: Any) -> tuple[Any, int]:
     with Cache(where):
-        answer, stats = make().run_graph(executor="serial")
+        answer, stats = make().run_graph(executor="serial", **options)
     return answer, sum(stats["stats"].values())
 
 
-def never_old(make: Callable[[], Task], where: Path, new: Any) -> None:
+def never_old(make: Callable[[], Task], where: Path, new: Any, **options: Any) -> None:
     """The answer is the new one, unless the run refuses, saying that this can't be followed."""
     try:
-        answer, _ = run(make, where)
+        answer, _ = run(make, where, **options)
     except TaskprocError as error:
         answer = str(error)
     assert answer == new or "upstream" in answer
@@ -128,13 +128,14 @@ def test_what_a_downstream_reads_beside_the_result_makes_it_stale(
     never_old(reads, place, "b")
 
 
+@pytest.mark.parametrize("early_cutoff", [False, True])
 @pytest.mark.parametrize("reads", [ReadsAttribute, ReadsBelow, ReadsFilesBelow, ReadsHanded])
 def test_in_one_run_a_recomputed_upstream_reaches_all_that_stands_below_it(
-    place: Path, reads: Callable[[], Task], monkeypatch: pytest.MonkeyPatch
+    place: Path, reads: Callable[[], Task], early_cutoff: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     never_old(reads, place, "a")
     monkeypatch.setenv("SEEN", "b")
-    never_old(reads, place, "b")
+    never_old(reads, place, "b", early_cutoff=early_cutoff)
 
 
 def test_a_task_that_is_no_upstream_is_no_silent_input(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,11 +307,14 @@ def test_the_code_of_an_upstream_that_its_downstream_calls_counts(project: Edite
     assert project.run() == (7000, 0)
 
 
+@pytest.mark.parametrize("early_cutoff", [False, True])
 @pytest.mark.parametrize("how", ["self.up.scaled()", "self.up.get_result().scaled()"])
-def test_in_one_run_an_edit_of_such_code_reaches_the_downstream(project: EditedProject, how: str) -> None:
+def test_in_one_run_an_edit_of_such_code_reaches_the_downstream(
+    project: EditedProject, how: str, early_cutoff: bool
+) -> None:
     up = "Up" if how == "self.up.scaled()" else "Gives"
     text = PIPELINE.replace("{what}", "values.Value(7)").replace("{how}", how).replace("{up}", up)
     project.write(values=VALUES, tasks=text)
     assert project.run()[0] == 70
     project.write(tasks=text.replace("* 10", "* 1000"), values=VALUES.replace("* 10", "* 1000"))
-    assert project.run()[0] == 7000
+    assert project.run(early_cutoff=early_cutoff)[0] == 7000
