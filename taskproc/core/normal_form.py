@@ -2,8 +2,9 @@
 
 Two pieces of code have one normal form if they differ in nothing but comments, docstrings,
 layout and the annotations of functions. The form is ours and the same on every supported
-Python. Beside it stand the names that the code takes from outside itself. Knows nothing of
-files or modules, and walks with a stack of its own, so that depth costs no recursion.
+Python. The names that the code takes from outside itself stand beside it, and only their
+numbers in it: so what such a name leads to can be called otherwise. Knows nothing of files
+or modules, and walks with a stack of its own, so that depth costs no recursion.
 """
 
 from __future__ import annotations
@@ -17,22 +18,34 @@ from taskproc.core.scopes import Reference, Scope, ScopeKind, resolve
 
 
 class NormalForm(NamedTuple):
-    """What counts of a piece of code: the digest of its normal form, and what it names."""
+    """What counts of a piece of code.
 
-    digest: str
+    Attributes:
+        shape: digest of the normal form, in which the names from outside are numbers.
+        references: those names, in the order of their numbers.
+    """
+
+    shape: str
     references: tuple[Reference, ...]
 
+    @property
+    def digest(self) -> str:
+        """The digest of both."""
+        return text_digest("\n".join([self.shape, *(reference.text for reference in self.references)]))
 
-def normal_form(nodes: Sequence[ast.AST], unread: Collection[str] = ()) -> NormalForm:
+
+def normal_form(nodes: Sequence[ast.AST], unread: Collection[str] = (), nameless: bool = False) -> NormalForm:
     """The normal form of some statements (or one lambda) of a module.
 
     Args:
         nodes: the syntax trees, in order.
         unread: names whose assignment in the body of a class given in `nodes` does not count.
+        nameless: whether the names of the classes and functions given in `nodes` do not count.
     """
-    walker = _Walker(frozenset(unread))
+    walker = _Walker(frozenset(unread), nameless)
     walker.walk(nodes)
-    return NormalForm(text_digest("".join(walker.text)), walker.references())
+    references = walker.references()
+    return NormalForm(text_digest("".join(walker.text)), references)
 
 
 def text_digest(text: str) -> str:
@@ -71,12 +84,14 @@ _SKIPPED_FIELDS = frozenset({"ctx", "type_comment", "kind", "type_params", "type
 class _Walker:
     """One walk; every visitor gives the items that stand in for its node, to be walked in turn."""
 
-    def __init__(self, unread: frozenset[str]) -> None:
+    def __init__(self, unread: frozenset[str], nameless: bool) -> None:
         self.text: list[str] = []
         self._root = self._scope = Scope("root", None)
         self._scopes = [self._root]
-        self._found: dict[Reference, None] = {}
+        self._found: dict[Reference, int] = {}
+        self._imported: list[tuple[str, Scope, Reference]] = []
         self._unread = unread
+        self._nameless = nameless
 
     def walk(self, nodes: Sequence[ast.AST]) -> None:
         stack: list[Any] = list(reversed(nodes))
@@ -96,24 +111,35 @@ class _Walker:
                 stack.extend(reversed(items))
 
     def references(self) -> tuple[Reference, ...]:
-        """What the walked code names and does not bind itself."""
+        """What the walked code names and does not bind itself; puts its number in the text."""
         for scope in self._scopes:
-            for path in scope.loads:
+            for path, places in scope.loads.items():
                 reference = resolve(scope, path)
                 if reference is not None:
-                    self._found[reference] = None
+                    number = f"(#{self._number(reference)})"
+                    for place in places:
+                        self.text[place] = number
+        for name, scope, reference in self._imported:
+            if not _is_read(name, scope, self._scopes):
+                self._number(reference)
         return tuple(self._found)
+
+    def _number(self, reference: Reference) -> int:
+        return self._found.setdefault(reference, len(self._found))
 
     def _open(self, kind: ScopeKind) -> Scope:
         scope = Scope(kind, self._scope)
         self._scopes.append(scope)
         return scope
 
-    def _load(self, path: tuple[str, ...]) -> None:
+    def _load(self, path: tuple[str, ...], is_written: bool = True) -> None:
+        """Note that a name is read, and where it is about to be written down."""
         # The body of a class runs from top to bottom: a name not yet bound comes from outside.
         scope = self._scope
         if scope.kind != "class" or path[0] not in scope.bound or path[0] in scope.imports:
-            scope.loads[path] = None
+            places = scope.loads.setdefault(path, [])
+            if is_written:
+                places.append(len(self.text))
 
     def name(self, node: ast.Name) -> list[Any]:
         if isinstance(node.ctx, ast.Load):
@@ -191,7 +217,7 @@ class _Walker:
 
     def augmented(self, node: ast.AugAssign) -> list[Any]:
         if isinstance(node.target, ast.Name):
-            self._load((node.target.id,))
+            self._load((node.target.id,), is_written=False)
         return ["(AugAssign", node.op, node.value, "=", node.target, ")"]
 
     def walrus(self, node: ast.NamedExpr) -> list[Any]:
@@ -205,11 +231,14 @@ class _Walker:
         scope = self._open("function")
         outside, inside = _parameters(node.args)
         scope.bound.update(inside)
-        head = f"({type(node).__name__} {node.name}"
+        head = f"({type(node).__name__} {self._own_name(node.name)}"
         return [
             head, "@", *node.decorator_list, "(", *outside, ")", _Bind(node.name),
             _Enter(scope), *node.body, _Enter(self._scope), ")",
         ]  # fmt: skip
+
+    def _own_name(self, name: str) -> str:
+        return "" if self._nameless and self._scope is self._root else name
 
     def anonymous(self, node: ast.Lambda) -> list[Any]:
         scope = self._open("function")
@@ -219,8 +248,9 @@ class _Walker:
 
     def class_(self, node: ast.ClassDef) -> list[Any]:
         scope = self._open("class")
+        head = f"(ClassDef {self._own_name(node.name)}"
         return [
-            f"(ClassDef {node.name}@", *node.decorator_list, "(", *node.bases, *node.keywords, ")",
+            head, "@", *node.decorator_list, "(", *node.bases, *node.keywords, ")",
             _Enter(scope), *node.body, _Enter(self._scope), _Bind(node.name), ")",
         ]  # fmt: skip
 
@@ -235,23 +265,31 @@ class _Walker:
         return [*items, *made, _Enter(self._scope), ")"]
 
     def import_(self, node: ast.Import) -> list[Any]:
+        scope = self._scope
+        text = []
         for alias in node.names:
-            top = alias.name.partition(".")[0]
-            if alias.asname is None:
-                self._bind_import(top, Reference((), top))
+            name = alias.asname or alias.name.partition(".")[0]
+            self._bind_import(name, Reference((), alias.name if alias.asname else name))
+            if scope.kind == "root":
+                text.append(f"{alias.name} {alias.asname}")
             else:
-                self._bind_import(alias.asname, Reference((), alias.name))
-        return [f"(Import {' '.join(f'{alias.name} {alias.asname}' for alias in node.names)})"]
+                # What is read of the module names it; what is not is there for its import.
+                self._imported.append((name, scope, Reference((), alias.name)))
+                text.append(alias.asname or (alias.name if "." in alias.name else "it"))
+        return [f"(Import {' '.join(text)})"]
 
     def import_from(self, node: ast.ImportFrom) -> list[Any]:
         module = node.module or ""
+        text = []
         for alias in node.names:
             reference = Reference((alias.name,), module, node.level)
             self._bind_import(alias.asname or alias.name, reference)
-            if self._scope.kind != "root":
-                self._found[reference] = None
-        names = " ".join(f"{alias.name} {alias.asname}" for alias in node.names)
-        return [f"(ImportFrom {'.' * node.level}{module} {names})"]
+            if self._scope.kind == "root":
+                text.append(f"{alias.name} {alias.asname}")
+            else:
+                text.append(f"#{self._number(reference)} {alias.asname or alias.name}")
+        origin = f" {'.' * node.level}{module}" if self._scope.kind == "root" else ""
+        return [f"(ImportFrom{origin} {' '.join(text)})"]
 
     def _bind_import(self, name: str, reference: Reference) -> None:
         self._scope.bound.add(name)
@@ -274,6 +312,17 @@ class _Walker:
         if name is not None:
             self._scope.bound.add(name)
         return _generic(node)
+
+
+def _is_read(name: str, scope: Scope, scopes: Sequence[Scope]) -> bool:
+    """Whether a name bound in this scope is read in it, or inside of it."""
+    return any(path[0] == name for inner in scopes if _is_inside(inner, scope) for path in inner.loads)
+
+
+def _is_inside(inner: Scope | None, scope: Scope) -> bool:
+    while inner is not None and inner is not scope:
+        inner = inner.parent
+    return inner is scope
 
 
 def _generic(node: ast.AST) -> list[Any]:

@@ -35,7 +35,8 @@ class Scope:
         bound: names bound here.
         from_outside: names declared `global`.
         imports: names bound here by an import, with what they stand for.
-        loads: names read here, each with the attributes read from it.
+        loads: names read here, each with the attributes read from it, and the places in the
+            normal form where it stands.
     """
 
     __slots__ = ("bound", "from_outside", "imports", "kind", "loads", "parent")
@@ -46,7 +47,7 @@ class Scope:
         self.bound: set[str] = set()
         self.from_outside: set[str] = set()
         self.imports: dict[str, Reference] = {}
-        self.loads: dict[tuple[str, ...], None] = {}
+        self.loads: dict[tuple[str, ...], list[int]] = {}
 
 
 def resolve(scope: Scope, path: tuple[str, ...]) -> Reference | None:

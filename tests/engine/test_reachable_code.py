@@ -371,7 +371,7 @@ def test_an_edit_reruns_what_the_table_says(project: Project, edit: Edit) -> Non
 
 
 def test_the_fingerprint_is_the_same_on_every_python_and_in_every_folder(project: Project) -> None:
-    assert project.fingerprint() == "6dc663a1605aabba6e9294cc9965ffe9"
+    assert project.fingerprint() == "83b0b9df0266905c7ccfd530a495c1cc.7d79b6ceca88a27b."
 
 
 def test_every_edit_stands_in_the_table_of_the_docs() -> None:

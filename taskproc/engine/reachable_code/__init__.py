@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 from taskproc.core.arguments import Encoder
 from taskproc.core.fingerprint import SCHEME, combine, fingerprint_of, name_parts
 from taskproc.core.records import JSON
+from taskproc.engine.reachable_code.describing import describe
+from taskproc.engine.reachable_code.description import CodeDescription, stated_digest
 from taskproc.engine.reachable_code.installed import Installed
 from taskproc.engine.reachable_code.live_code import LiveCode
 from taskproc.engine.reachable_code.parts import Part, PartTable, bodies, foreign_modules
@@ -33,7 +35,7 @@ class _Reached(NamedTuple):
     stated: list[tuple[Statement, list[Part]]]
 
     def fingerprint(self) -> str:
-        stated = [(said.name, combine([("", said.digest), *_pairs(parts)])) for said, parts in self.stated]
+        stated = [(said.name, stated_digest(said.digest, _pairs(parts))) for said, parts in self.stated]
         return str(fingerprint_of(_pairs(self.parts), _pairs(self.own), stated))
 
 
@@ -91,6 +93,11 @@ class CodeReader:
         share one, the second is `name#2`.
         """
         return name_parts(_pairs(self._reach(cls).parts))
+
+    def describe(self, cls: type, also: Iterable[Any] = ()) -> CodeDescription:
+        """What the fingerprint of a class (with what it is given, as in `fingerprint_with`) is made of."""
+        with self._lock:
+            return describe(*self._reach(cls, self._held(cls, also)))
 
     def packages(self, cls: type) -> dict[str, str]:
         """The installed distributions that the code of a class names or imports, with their versions.

@@ -5,8 +5,10 @@ Knows nothing of where names lead: LiveCode does.
 
 from __future__ import annotations
 
+import abc
+import ast
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +16,18 @@ from taskproc.core.arguments import digest
 from taskproc.core.definition import SETTINGS
 from taskproc.core.fingerprint import normal_form, text_digest
 from taskproc.core.task import Task
-from taskproc.engine.reachable_code.parts import Links, Part, Target
+from taskproc.engine.reachable_code.class_body import ClassBody
+from taskproc.engine.reachable_code.parts import Links, Part, Source, Target
 from taskproc.engine.reachable_code.project import Project
+from taskproc.engine.reachable_code.source_file import SourceFile
 from taskproc.engine.reachable_code.source_files import Sources, module_globals
 from taskproc.engine.reachable_code.values import encoded, functions_in
 from taskproc.modules import canonical_name
 
 if TYPE_CHECKING:
     from taskproc.engine.reachable_code.live_code import LiveCode
+
+_NO_SOURCE = text_digest("a class without source")
 
 
 class ClassCode:
@@ -41,32 +47,59 @@ class ClassCode:
     def fill(self, part: Part, cls: type) -> None:
         own, others = methods(cls, self._project.has_globals)
         found = self._sources.of_class(cls, own)
-        links: Links = []
-        own_digest = text_digest("a class without source")
         if found is None:
-            home = cls.__module__
-            part.body = [part for function in own for part in self._live.parts_of(function)]
+            links: Links = []
+            home, shape = cls.__module__, _NO_SOURCE
+            part.body += [one for function in own for one in self._live.parts_of(function)]
             others = own + [f for f in others if f.__globals__.get("__name__", home) == home]
         else:
-            form = normal_form([found[1]], SETTINGS if issubclass(cls, Task) else ())
-            names = own[0].__globals__ if own else module_globals(cls.__module__)
-            free = {name for function in own for name in function.__code__.co_freevars}
-            own_digest, links = form.digest, self._live.links(form, names, free)
-            for function in own:
-                links += self._live.captured(f"{part.name}.{function.__name__}", function)
+            shape, links = self._read(part, cls, own, found)
             followed = self._project.has_globals
             others = [f for f in others if not is_generated(f) and followed(f.__globals__)]
         for function in others:
             links.append((f"function {function.__name__}", [*self._live.parts_of(function)]))
-        if found is None or "<locals>" in cls.__qualname__:
-            for name, value in data(cls):
-                held = self._live.held(f"{part.name}.{name}", value)
-                part.body += held
-                links.append((name, [*held]))
+        for name, value in self._loose_data(cls, found):
+            held = self._live.held(f"{part.name}.{name}", value)
+            part.body += [target for target in held if isinstance(target, Part)]
+            links.append((name, held))
         bases = [base for base in (*cls.__bases__, type(cls)) if self._project.has_class(base)]
         parts = [self._live.class_part(base) for base in bases]
         part.body += parts
-        part.settle(own_digest, self._without_relatives(cls, links) + [("base", [one]) for one in parts])
+        part.settle(shape, self._without_relatives(cls, links) + [("base", [one]) for one in parts])
+
+    def _read(
+        self, part: Part, cls: type, own: Sequence[FunctionType], found: tuple[SourceFile, list[ast.ClassDef]]
+    ) -> tuple[str, Links]:
+        """The shape and the links of a class whose source is known."""
+        part.source = Source(*found)
+        form = normal_form(found[1], settings_of(cls), nameless=True)
+        names = own[0].__globals__ if own else module_globals(cls.__module__)
+        free = {name for function in own for name in function.__code__.co_freevars}
+        links = self._live.links(form, names, free)
+        for function in own:
+            links += self._live.captured(f"{part.name}.{function.__name__}", function)
+        if "." not in cls.__qualname__:
+            changes = self._live.changes(names, cls.__qualname__, settings_of(cls))
+            part.body += changes
+            links.append(("changed", [*changes]))
+        return form.shape, links
+
+    def _loose_data(
+        self, cls: type, found: tuple[SourceFile, list[ast.ClassDef]] | None
+    ) -> Iterable[tuple[str, Any]]:
+        """The plain attributes that count by their values, for the source does not tell them."""
+        if found is None or "<locals>" in cls.__qualname__:
+            return data(cls)
+        file, nodes = found
+        differing = list(ClassBody(nodes).differing(data(cls), self._is_plain(cls)))
+        # What functions set differs from run to run: there it is the source that counts.
+        return [item for item in differing if item[0] not in file.set_by_functions]
+
+    def _is_plain(self, cls: type) -> bool:
+        """Whether nobody but the project can have given a class attributes."""
+        return all(
+            kind in (type, abc.ABCMeta) or self._project.has_class(kind) for kind in type.mro(type(cls))[:-1]
+        )
 
     def _without_relatives(self, cls: type, links: Links) -> Links:
         """The links without those to the class itself and its bases by name: they count in full."""
@@ -80,6 +113,11 @@ class ClassCode:
         own, _ = methods(cls, self._project.has_globals)
         values = [[name, encoded(value, self._live.own_code)] for name, value in data(cls)]
         return f"{class_name(cls)} {digest([[self._live.own_code(function) for function in own], values])}"
+
+
+def settings_of(cls: type) -> frozenset[str]:
+    """The attributes of a class that are not part of its code."""
+    return SETTINGS if issubclass(cls, Task) else frozenset()
 
 
 def class_name(cls: type) -> str:
@@ -134,6 +172,6 @@ def is_generated(function: FunctionType) -> bool:
 def data(cls: type) -> Iterator[tuple[str, Any]]:
     """The plain attributes of a class."""
     for name, value in vars(cls).items():
-        skipped = name.startswith(("__", "_task", "_abc_")) or (name in SETTINGS and issubclass(cls, Task))
+        skipped = name.startswith(("__", "_task", "_abc_")) or name in settings_of(cls)
         if not skipped and not any(functions_in(value)) and not inspect.isdatadescriptor(value):
             yield name, value

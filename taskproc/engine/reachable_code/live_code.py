@@ -1,8 +1,7 @@
-"""Follow what the code of a class or function in memory names, within the project.
+"""Make the parts for the code of classes, functions and constants in memory.
 
-A name is looked up where the code would look it up. What holds code leads to it; other values
-count as they are now or, if that can't be told, by the source that made them. Decides nothing
-about what a fingerprint is.
+What holds code leads to it; other values count as they are now or, if that can't be told, by
+the source that made them. Decides nothing about what a fingerprint is, nor where names lead.
 """
 
 from __future__ import annotations
@@ -10,31 +9,32 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskproc.core.arguments import digest
 from taskproc.core.arguments.names import found_name
-from taskproc.core.fingerprint import NormalForm, Reference, bytecode_form, normal_form, text_digest
+from taskproc.core.fingerprint import NormalForm, bytecode_form, normal_form, text_digest
 from taskproc.core.records import JSON
 from taskproc.core.task import Task
 from taskproc.engine.reachable_code.class_code import ClassCode, class_name
-from taskproc.engine.reachable_code.parts import Links, Part, PartTable
+from taskproc.engine.reachable_code.imports import Imports
+from taskproc.engine.reachable_code.names import Names
+from taskproc.engine.reachable_code.parts import Links, Part, PartTable, Source, Target
 from taskproc.engine.reachable_code.project import Project
 from taskproc.engine.reachable_code.source_file import Definition, SourceFile
-from taskproc.engine.reachable_code.source_files import Sources, module_globals
-from taskproc.engine.reachable_code.static_code import TASK_DIGEST, StaticCode, absolute_name, package_of
-from taskproc.engine.reachable_code.values import Survey, cells, defaults, encoded, functions_in
+from taskproc.engine.reachable_code.source_files import Sources
+from taskproc.engine.reachable_code.static_code import TASK_DIGEST, StaticCode
+from taskproc.engine.reachable_code.values import Survey, cells, defaults, encoded, import_of
 from taskproc.modules import canonical_name
 
-# What Python itself keeps in a module; `__name__` depends on how the module came to run.
-_OF_THE_MODULE = frozenset(
-    {
-        "__name__", "__file__", "__doc__", "__package__", "__loader__", "__spec__", "__path__",
-        "__builtins__", "__cached__", "__annotations__", "__dict__", "__debug__",
-    }
-)  # fmt: skip
-
 _UNREADABLE = text_digest("neither source nor text")
+
+
+class _OwnCode(NamedTuple):
+    """What counts of a function's own code, and where it is written."""
+
+    form: NormalForm
+    source: Source | None
 
 
 class LiveCode:
@@ -50,10 +50,12 @@ class LiveCode:
         self._sources = sources
         self._table = table
         self._project = project
-        self._static = StaticCode(table, sources, project)
-        self._forms: dict[int, tuple[CodeType, NormalForm]] = {}
-        self._encoding: set[int] = set()
+        self._imports = Imports(sources, project)
+        static = StaticCode(table, sources, project)
+        self._names = Names(self, static, sources, self._imports, project)
         self._classes = ClassCode(self, sources, project)
+        self._codes: dict[int, tuple[CodeType, _OwnCode]] = {}
+        self._encoding: set[int] = set()
 
     # --- parts ---
 
@@ -70,7 +72,7 @@ class LiveCode:
 
     def function_part(self, function: FunctionType) -> Part:
         """A function, with what it took from around itself."""
-        name = _function_name(function)
+        name = f"{self.home(function.__globals__)}.{function.__code__.co_qualname}"
 
         def fill(part: Part) -> None:
             self._fill_function(part, function)
@@ -86,23 +88,76 @@ class LiveCode:
 
         return self._table.get(("task", id(cls)), class_name(cls), fill, cls)
 
+    def module_part(self, module: ModuleType) -> Part:
+        """A module that is named as a whole (`getattr(helpers, name)`): all of its source."""
+
+        def fill(part: Part) -> None:
+            file = self._sources.of_module(vars(module))
+            if file is None:
+                part.settle(_UNREADABLE)
+            else:
+                self._fill_statements(part, file, [file.tree], vars(module))
+
+        return self._table.get(("module", id(module)), canonical_name(module.__name__), fill, module)
+
+    def constant_part(self, names: Mapping[str, Any], name: str, value: Any, by_source: bool = False) -> Part:
+        """What a name of a module stands for, by its value or (if that can't be told) by its source.
+
+        `by_source`: by its source in any case.
+        """
+        names, name = self._imports.origin(names, name, value)
+
+        def fill(part: Part) -> None:
+            is_open = not issubclass(type(value), type | ModuleType)
+            part.needs, is_small = self._survey(value) if is_open else ([], False)
+            file = self._sources.of_module(names)
+            statements = file.binding(name) if file is not None else []
+            own = [node for node in statements if not isinstance(node, ast.Import | ast.ImportFrom)]
+            text = encoded(value, self.own_code) if is_small and not (by_source and own) else None
+            if file is not None and text is not None and _varies(file, name, text, own):
+                text = None
+            if file is not None:
+                part.source = Source(file, own)
+            if text is not None:
+                part.settle_value(text)
+            elif file is not None and own:
+                self._fill_statements(part, file, own, names)
+            else:
+                part.settle(_UNREADABLE)
+
+        key = ("constant", id(names), name, id(value), by_source)
+        return self._table.get(key, f"{self.home(names)}.{name}", fill, names, value)
+
+    def changes(self, names: Mapping[str, Any], name: str, but: Iterable[str] = ()) -> list[Part]:
+        """What a module does to a class or function after it was made: `Config.size = 3`."""
+        file = self._sources.of_module(names)
+        statements = file.changes(name, frozenset(but)) if file is not None else []
+        if file is None or not statements:
+            return []
+        home, known = self.home(names), file
+
+        def fill(part: Part) -> None:
+            self._fill_statements(part, known, statements, names)
+
+        return [self._table.get(("changes", id(names), name), f"{home}.{name}(changed later)", fill, names)]
+
     def stated_parts(self, thing: Any) -> list[Part]:
         """The parts of what a class states that it depends on; [] if nothing of it is known here."""
         if issubclass(type(thing), ModuleType):
             known = self._project.has_globals(vars(thing)) and self._sources.of_module(vars(thing))
-            return [self._module_part(thing)] if known else []
+            return [self.module_part(thing)] if known else []
         if issubclass(type(thing), type) and issubclass(thing, Task):
             return [self.class_part(thing)] if self._project.has_class(thing) else []
-        direct = self._direct(thing)
+        direct = self.direct(thing)
         if direct is not None:
             return direct
         parts, is_small = self._survey(thing)
         if not parts and (found_name(thing) is not None or not is_small or not encoded(thing, self.own_code)):
             return []
-        return self.held(f"task_depends_on({type(thing).__qualname__})", thing)
+        return [self._held_part(f"task_depends_on({type(thing).__qualname__})", thing)]
 
-    def _direct(self, value: Any) -> list[Part] | None:
-        """The part that a function, class or task is by itself; None for anything else."""
+    def direct(self, value: Any) -> list[Part] | None:
+        """The part that a function, class or task is by itself; [] from outside; None for anything else."""
         kind = type(value)
         if kind is FunctionType:
             if self._project.has_globals(value.__globals__):
@@ -119,7 +174,7 @@ class LiveCode:
         found: list[Part] = []
 
         def is_part(item: Any) -> bool:
-            parts = self._direct(item)
+            parts = self.direct(item)
             if parts is None and self._project.has_class(type(item)):
                 found.append(self.class_part(type(item)))
             found.extend(parts or ())
@@ -129,149 +184,45 @@ class LiveCode:
         survey.walk(value)
         return found, survey.is_small
 
-    # --- names ---
-
-    def follow(self, reference: Reference, names: Mapping[str, Any]) -> list[Part]:
-        """The parts behind a name in the code of a module with these globals."""
-        if reference.module is not None:
-            return self._static.follow(reference, names)
-        name, rest = reference.path[0], reference.path[1:]
-        while name not in _OF_THE_MODULE and name in names:
-            value = names[name]
-            if not issubclass(type(value), ModuleType):
-                return self._named(names, name, value, rest)
-            if not self._project.has_globals(vars(value)):
-                return []
-            if not rest:
-                return [self._module_part(value)]
-            names, name, rest = vars(value), rest[0], rest[1:]
-        return []  # a builtin, or not bound (yet)
-
-    def _named(self, names: Mapping[str, Any], name: str, value: Any, rest: Sequence[str]) -> list[Part]:
-        direct = self._direct(value)
-        is_class = issubclass(type(value), type)
-        if direct is None or (is_class and self._is_made(value)):
-            return [self._constant_part(names, name, value)]
-        if not (rest and is_class and issubclass(value, Task)):
-            return direct
-        # `Other.helper(...)` calls code of another task that no record of this one speaks of.
-        for base in value.__mro__:
-            if rest[0] in vars(base) and self._project.has_class(base):
-                member = vars(base)[rest[0]]
-                held = list(functions_in(member)) or [member]
-                owner = f"{class_name(base)}.{rest[0]}"
-                return direct + [part for item in held for part in self.held(owner, item)]
-        return direct
-
-    def _is_made(self, cls: type) -> bool:
-        """Whether a class of the project is made by a call (`namedtuple(...)`), not by a statement."""
-        if not self._project.has_class(cls):
-            return False
-        file = self._sources.of_module(module_globals(cls.__module__))
-        return file is not None and cls.__qualname__ not in file.definitions
-
-    def _module_part(self, module: ModuleType) -> Part:
-        """A module that is named as a whole (`getattr(helpers, name)`): all of its source."""
-
-        def fill(part: Part) -> None:
-            file = self._sources.of_module(vars(module))
-            if file is None:
-                part.settle(_UNREADABLE)
-            else:
-                form = normal_form([file.tree])
-                part.settle(form.digest, self.links(form, vars(module)))
-
-        return self._table.get(("module", id(module)), canonical_name(module.__name__), fill, module)
-
-    def _constant_part(self, names: Mapping[str, Any], name: str, value: Any) -> Part:
-        names, name = self._origin(names, name, value)
-
-        def fill(part: Part) -> None:
-            is_class = issubclass(type(value), type)
-            part.needs, is_small = ([], False) if is_class else self._survey(value)
-            file = self._sources.of_module(names)
-            statements = file.binding(name) if file is not None else []
-            own = [node for node in statements if not isinstance(node, ast.Import | ast.ImportFrom)]
-            text = encoded(value, self.own_code) if is_small else None
-            if file is not None and text is not None and _varies(file, name, text, own):
-                text = None
-            if text is not None:
-                part.settle(text_digest(text))
-            elif own:
-                form = normal_form(own)
-                part.settle(form.digest, self.links(form, names))
-            else:
-                part.settle(_UNREADABLE)
-
-        key = ("constant", id(names), name, id(value))
-        return self._table.get(key, f"{_home(names)}.{name}", fill, names, value)
-
-    def _origin(self, names: Mapping[str, Any], name: str, value: Any) -> tuple[Mapping[str, Any], str]:
-        """The module that binds a constant itself, instead of importing it from another one."""
-        for _ in range(20):
-            file = self._sources.of_module(names)
-            statements = file.binding(name) if file is not None else []
-            if not statements or not isinstance(statements[-1], ast.ImportFrom):
-                break
-            original = next(a.name for a in statements[-1].names if (a.asname or a.name) == name)
-            other = module_globals(_imported_from(statements[-1], names))
-            if other.get(original) is not value or not self._project.has_globals(other):
-                break
-            names, name = other, original
-        return names, name
-
-    # --- filling ---
+    # --- what they need ---
 
     def links(self, form: NormalForm, names: Mapping[str, Any], but: Iterable[str] = ()) -> Links:
         """What each name in a form leads to; names in `but` mean something else there."""
         local = frozenset(but)
+        follow = self._names.follow
         return [
-            (reference.text, [*self.follow(reference, names)])
+            (
+                reference.text,
+                follow(reference, names)
+                if reference.module is not None or reference.path[0] not in local
+                else [],
+            )
             for reference in form.references
-            if reference.module is not None or reference.path[0] not in local
         ]
-
-    def _form(self, function: FunctionType) -> NormalForm:
-        """What counts of a function's own code."""
-        code: CodeType = function.__code__
-        known = self._forms.get(id(code))
-        if known is None:
-            found = self._sources.of_function(function)
-            form = bytecode_form(code) if found is None else normal_form([found[1]])
-            known = self._forms[id(code)] = (code, form)
-        return known[1]
-
-    def _fill_function(self, part: Part, function: FunctionType) -> None:
-        form = self._form(function)
-        links = self.links(form, function.__globals__, function.__code__.co_freevars)
-        links += self.captured(part.name, function)
-        wrapped = function.__dict__.get("__wrapped__")
-        if wrapped is not None:
-            links.append(("wrapped", [*self.held(f"{part.name}.__wrapped__", wrapped)]))
-        if "<" in part.name:
-            # Made again at every call of what stands around it: its defaults may differ each time.
-            for number, value in enumerate(defaults(function)):
-                links.append((f"default {number}", [*self.held(f"{part.name}(default {number})", value)]))
-        part.settle(form.digest, links)
 
     def captured(self, owner: str, function: FunctionType) -> Links:
         """What the variables lead to that a function took from around itself."""
-        return [(f"cell {name}", [*self.held(f"{owner}({name})", value)]) for name, value in cells(function)]
+        return [(f"cell {name}", self.held(f"{owner}({name})", value)) for name, value in cells(function)]
 
-    def held(self, name: str, value: Any) -> list[Part]:
-        """The parts of a value that stands under no name of a module."""
+    def held(self, name: str, value: Any) -> list[Target]:
+        """What a value leads to that stands under no name of a module."""
         if issubclass(type(value), ModuleType):
-            return [self._module_part(value)] if self._project.has_globals(vars(value)) else []
-        direct = self._direct(value)
-        if direct is not None:
-            return direct
+            return [self.module_part(value) if self._project.has_globals(vars(value)) else import_of(value)]
+        direct = self.direct(value)
+        if direct is None:
+            return [self._held_part(name, value)]
+        return [*direct] or [import_of(value)]
 
+    def _held_part(self, name: str, value: Any) -> Part:
         def fill(part: Part) -> None:
             part.needs, is_small = self._survey(value)
             text = encoded(value, self.own_code) if is_small else None
-            part.settle(_UNREADABLE if text is None else text_digest(text))
+            if text is None:
+                part.settle(_UNREADABLE)
+            else:
+                part.settle_value(text)
 
-        return [self._table.get(("held", name, id(value)), name, fill, value)]
+        return self._table.get(("held", name, id(value)), name, fill, value)
 
     def own_code(self, function: FunctionType) -> JSON:
         """A nameless function inside a constant; what it reaches is among the constant's needs."""
@@ -280,24 +231,51 @@ class LiveCode:
         self._encoding.add(id(function))
         try:
             values = [*defaults(function), *(value for _, value in cells(function))]
-            return [self._form(function).digest, *(encoded(value, self.own_code) for value in values)]
+            own = self._code(function).form.digest
+            return [own, *(encoded(value, self.own_code) for value in values)]
         finally:
             self._encoding.discard(id(function))
 
+    def home(self, names: Mapping[str, Any]) -> str:
+        """The canonical name of the module with these globals."""
+        return canonical_name(str(names.get("__name__", "")))
 
-def _function_name(function: FunctionType) -> str:
-    return f"{_home(function.__globals__)}.{function.__code__.co_qualname}"
+    # --- filling ---
 
+    def _code(self, function: FunctionType) -> _OwnCode:
+        code: CodeType = function.__code__
+        known = self._codes.get(id(code))
+        if known is None:
+            found = self._sources.of_function(function)
+            if found is None:
+                own = _OwnCode(bytecode_form(code), None)
+            else:
+                own = _OwnCode(normal_form([found[1]], nameless=True), Source(found[0], [found[1]]))
+            known = self._codes[id(code)] = (code, own)
+        return known[1]
 
-def _home(names: Mapping[str, Any]) -> str:
-    return canonical_name(str(names.get("__name__", "")))
+    def _fill_function(self, part: Part, function: FunctionType) -> None:
+        form, part.source = self._code(function)
+        names, qualname = function.__globals__, function.__code__.co_qualname
+        links = self.links(form, names, function.__code__.co_freevars)
+        links += self.captured(part.name, function)
+        wrapped = function.__dict__.get("__wrapped__")
+        if wrapped is not None:
+            links.append(("wrapped", self.held(f"{part.name}.__wrapped__", wrapped)))
+        if "<" in part.name:
+            # Made again at every call of what stands around it: its defaults may differ each time.
+            for number, value in enumerate(defaults(function)):
+                links.append((f"default {number}", self.held(f"{part.name}(default {number})", value)))
+        if function.__dict__ and "." not in qualname:
+            links.append(("changed", [*self.changes(names, qualname)]))
+        part.settle(form.shape, links)
 
-
-def _imported_from(statement: ast.ImportFrom, names: Mapping[str, Any]) -> str:
-    package = names.get("__package__") or package_of(
-        str(names.get("__name__", "")), str(names.get("__file__", ""))
-    )
-    return absolute_name(statement.module or "", statement.level, package)
+    def _fill_statements(
+        self, part: Part, file: SourceFile, nodes: Sequence[ast.AST], names: Mapping[str, Any]
+    ) -> None:
+        form = normal_form(nodes)
+        part.source = Source(file, nodes)
+        part.settle(form.shape, self.links(form, names))
 
 
 def _varies(file: SourceFile, name: str, text: str, statements: Sequence[ast.stmt]) -> bool:

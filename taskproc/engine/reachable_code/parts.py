@@ -6,10 +6,19 @@ each other, and long chains of them, cost no recursion. Knows nothing of how par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from typing import TypeAlias
+import ast
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import NamedTuple, TypeAlias
 
-from taskproc.core.fingerprint import part_digest
+from taskproc.core.fingerprint import part_digest, text_digest
+from taskproc.engine.reachable_code.source_file import SourceFile
+
+
+class Source(NamedTuple):
+    """Where a part is written: syntax trees of a file."""
+
+    file: SourceFile
+    nodes: Sequence[ast.AST]
 
 
 class Part:
@@ -23,9 +32,11 @@ class Part:
         digest: of both, its own form and its links.
         needs: the parts that it names.
         body: of a class, the parts that belong to it: its bases and, without source, its methods.
+        source: where it is written, if that is known.
+        value: the text of a value that counts as it is, else None.
     """
 
-    __slots__ = ("body", "digest", "label", "links", "name", "needs", "own")
+    __slots__ = ("body", "digest", "label", "links", "name", "needs", "own", "source", "value")
 
     def __init__(self, name: str, label: str) -> None:
         self.name = name
@@ -35,6 +46,8 @@ class Part:
         self.digest = ""
         self.needs: list[Part] = []
         self.body: list[Part] = []
+        self.source: Source | None = None
+        self.value: str | None = None
 
     def settle(self, own: str, links: Links | None = None) -> None:
         """Set the digest from what the part itself says, and from which name led where."""
@@ -43,6 +56,11 @@ class Part:
         for _, targets in self.links:
             self.needs += [target for target in targets if isinstance(target, Part)]
         self.digest = part_digest(own, ((name, map(label_of, targets)) for name, targets in self.links))
+
+    def settle_value(self, text: str) -> None:
+        """Set the digest from the text of a value."""
+        self.value = text
+        self.settle(text_digest(text))
 
     def __repr__(self) -> str:
         return f"Part({self.name!r})"

@@ -37,6 +37,8 @@ class Project:
     def has_globals(self, names: Mapping[str, Any]) -> bool:
         """Whether the module with these globals belongs to the project."""
         file = names.get("__file__")
+        if not isinstance(file, str):
+            file = next(iter(names.get("__path__") or ()), None)  # a namespace package has folders only
         return self.has_module(str(names.get("__name__", "")), file if isinstance(file, str) else None)
 
     def has_class(self, cls: type) -> bool:

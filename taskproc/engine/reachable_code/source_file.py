@@ -6,11 +6,13 @@ Knows nothing of the module in memory.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Collection, Iterable, Iterator
 from types import CodeType
 from typing import TypeAlias
 
 from taskproc.core.fingerprint import normal_form
+from taskproc.core.records import content_digest
 
 Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -19,6 +21,10 @@ Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 class SourceFile:
     """One parsed file (or notebook cell).
 
+    Args:
+        text: the whole text, as it was read.
+        path: where that was.
+
     Attributes:
         tree: its syntax tree.
         definitions: classes and functions by qualified name, in order.
@@ -26,13 +32,52 @@ class SourceFile:
         rebound: names of the module that some function declares `global`, and so may change.
     """
 
-    def __init__(self, text: bytes | str) -> None:
+    def __init__(self, text: bytes | str, path: str = "") -> None:
+        self.text = text
+        self.path = path
         self.tree = ast.parse(text)
         self.definitions: dict[str, list[Definition]] = {}
         self.bindings: dict[str, list[ast.stmt]] = {}
         self._index()
         self.rebound = frozenset(_declared_global(self.tree)) if "global" in _as_text(text) else frozenset()
         self._compiled: dict[str, list[CodeType]] | None = None
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The digest of the whole text."""
+        return content_digest(self.data)
+
+    @property
+    def data(self) -> bytes:
+        """The whole text as bytes."""
+        return self.text if isinstance(self.text, bytes) else self.text.encode("utf-8", "surrogatepass")
+
+    @functools.cached_property
+    def set_by_functions(self) -> frozenset[str]:
+        """The attributes that functions set on other things than `self`: on classes, maybe."""
+        found: set[str] = set()
+        stack: list[tuple[ast.AST, bool]] = [(self.tree, False)]
+        while stack:
+            node, inside = stack.pop()
+            if inside and isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+                of_self = isinstance(node.value, ast.Name) and node.value.id == "self"
+                found.update(() if of_self else (node.attr,))
+            inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            stack += [(child, inside) for child in ast.iter_child_nodes(node)]
+        return frozenset(found)
+
+    def changes(self, name: str, but: Collection[str] = ()) -> list[ast.stmt]:
+        """The statements of the module that change what a name stands for, and do not bind it.
+
+        Those that only set an attribute in `but` are left out.
+        """
+        return [
+            node
+            for node in self.binding(name)
+            if not isinstance(node, ast.Import | ast.ImportFrom | Definition)
+            and not _binds(node, name)
+            and not _sets_only(node, name, but)
+        ]
 
     def binding(self, name: str) -> list[ast.stmt]:
         """The statements of the module that bind or change a name; [] if there are none."""
@@ -97,8 +142,8 @@ class SourceFile:
             nodes, prefix, top = stack.pop()
             for node in nodes:
                 if top and isinstance(node, ast.stmt):
-                    for name in _bound_names(node):
-                        self.bindings.setdefault(name, []).append(node)
+                    for name, binding in _bindings(node):
+                        self.bindings.setdefault(name, []).append(binding)
                 if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                     qualname = prefix + node.name
                     self.definitions.setdefault(qualname, []).append(node)
@@ -137,29 +182,66 @@ def _declared_global(tree: ast.Module) -> Iterator[str]:
             yield from node.names
 
 
-def _bound_names(statement: ast.stmt) -> set[str]:
-    """The names of the module that a statement binds, or whose value it changes."""
+def _bindings(statement: ast.stmt) -> Iterator[tuple[str, ast.stmt]]:
+    """The names of the module that a statement binds or whose value it changes, each with the statement.
+
+    An import or definition within a larger statement (`with suppress(ImportError):`) stands for itself.
+    """
     if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        return {statement.name}
-    if isinstance(statement, ast.If | ast.Try | ast.TryStar):
-        return set()  # their blocks are looked at one by one
-    if isinstance(statement, ast.Import):
-        return {alias.asname or alias.name.partition(".")[0] for alias in statement.names}
-    if isinstance(statement, ast.ImportFrom):
-        return {alias.asname or alias.name for alias in statement.names}
+        yield statement.name, statement
+    elif isinstance(statement, ast.Import):
+        yield from ((alias.asname or alias.name.partition(".")[0], statement) for alias in statement.names)
+    elif isinstance(statement, ast.ImportFrom):
+        yield from ((alias.asname or alias.name, statement) for alias in statement.names)
+    elif isinstance(statement, ast.If):  # its blocks are looked at one by one
+        condition = ast.copy_location(ast.Expr(statement.test), statement.test)
+        yield from ((name, condition) for name in _bound_names(condition))
+    elif not isinstance(statement, ast.Try | ast.TryStar):
+        yield from ((name, statement) for name in _bound_names(statement))
+        if isinstance(statement, ast.For | ast.While | ast.With | ast.AsyncFor | ast.AsyncWith | ast.Match):
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Import | ast.ImportFrom | Definition):
+                    yield from _bindings(node)
+
+
+def _bound_names(statement: ast.stmt) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(statement):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
-        elif isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store):
+        elif isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
             names |= _base_name(node)
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            method = node.value.func  # `TABLE.update(...)`
-            names |= _base_name(method) if isinstance(method, ast.Attribute) else set()
+            names |= _changed_by(node.value)
     return names
 
 
+def _changed_by(call: ast.Call) -> set[str]:
+    """The name that a call by itself changes: `TABLE.update(...)`, `setattr(Config, "size", 3)`."""
+    function = call.func
+    if isinstance(function, ast.Name) and function.id in ("setattr", "delattr") and call.args:
+        return _base_name(call.args[0])
+    return _base_name(function) if isinstance(function, ast.Attribute) else set()
+
+
 def _base_name(node: ast.expr) -> set[str]:
-    while isinstance(node, ast.Attribute | ast.Subscript):
-        node = node.value
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
     return {node.id} if isinstance(node, ast.Name) else set()
+
+
+def _binds(statement: ast.stmt, name: str) -> bool:
+    return any(
+        isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store)
+        for node in ast.walk(statement)
+    )
+
+
+def _sets_only(statement: ast.stmt, name: str, attributes: Collection[str]) -> bool:
+    return isinstance(statement, ast.Assign) and all(
+        isinstance(target, ast.Attribute)
+        and target.attr in attributes
+        and isinstance(target.value, ast.Name)
+        and target.value.id == name
+        for target in statement.targets
+    )

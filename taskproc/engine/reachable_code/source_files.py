@@ -21,6 +21,7 @@ from typing import Any
 
 from taskproc.core.fingerprint import bytecode_form
 from taskproc.engine.reachable_code.source_file import Function, SourceFile, first_line
+from taskproc.imports import compiles_plainly
 from taskproc.modules import is_installed
 
 _TICK_NANOSECONDS = 2_000_000_000  # the coarsest clock of a file system in use
@@ -87,8 +88,11 @@ class Sources:
 
     def of_class(
         self, cls: type, functions: Iterable[FunctionType]
-    ) -> tuple[SourceFile, ast.ClassDef] | None:
-        """The source of a class, whose own functions are `functions`, if they were made from it."""
+    ) -> tuple[SourceFile, list[ast.ClassDef]] | None:
+        """The source of a class whose own functions are `functions`, if they were made from it.
+
+        There are several class statements if it can't be told which one made the class.
+        """
         own = list(functions)
         lines = {function.__code__.co_firstlineno for function in own}
         if own:
@@ -105,8 +109,7 @@ class Sources:
             found = [node for node in found if any(_spans(node, line) for line in lines)] or found
         if not found or not all(self._is_current(file, path, function) for function in own):
             return None
-        node = found[-1]
-        return (file, node) if _constants_hold(node, cls) else None
+        return file, sorted(found, key=first_line)
 
     def _is_current(self, file: SourceFile, path: str | None, function: FunctionType) -> bool:
         """Whether the file still says what the function was compiled from.
@@ -115,8 +118,7 @@ class Sources:
         """
         code = function.__code__
         loader = function.__globals__.get("__loader__")
-        plain = type(loader) is importlib.machinery.SourceFileLoader
-        if not plain and path is not None and os.path.isfile(path):
+        if not compiles_plainly(loader) and path is not None and os.path.isfile(path):
             return True
         same_name = file.compiled(code.co_qualname)
         if code in same_name:
@@ -148,6 +150,12 @@ def find_module_file(name: str) -> str | None:
         return _module_path(vars(module))
     spec = _find_spec(name)
     return spec.origin if spec is not None and spec.has_location else None
+
+
+def is_namespace(name: str) -> bool:
+    """Whether a module is a package without a file of its own; found without importing it."""
+    spec = _find_spec(name)
+    return spec is not None and not spec.has_location and bool(spec.submodule_search_locations)
 
 
 def _find_spec(name: str) -> importlib.machinery.ModuleSpec | None:
@@ -200,22 +208,10 @@ def _parse(path: str) -> SourceFile | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return SourceFile(text) if text else None
+            return SourceFile(text, path) if text else None
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
 
 def _spans(node: ast.ClassDef, line: int) -> bool:
     return first_line(node) <= line <= (node.end_lineno or node.lineno)
-
-
-def _constants_hold(node: ast.ClassDef, cls: type) -> bool:
-    """Whether the plain constants of a class body are still those of the class."""
-    for statement in node.body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
-            value = statement.value.value
-            for target in statement.targets:
-                held = vars(cls).get(target.id, value) if isinstance(target, ast.Name) else value
-                if type(held) is type(value) and held != value:
-                    return False
-    return True

@@ -16,6 +16,7 @@ from taskproc.core.arguments import Encoder, canonical
 from taskproc.core.fingerprint import text_digest
 from taskproc.core.records import content_digest
 from taskproc.core.task import Task
+from taskproc.engine.reachable_code.description import StatedKind
 from taskproc.engine.reachable_code.installed import Distribution, Installed
 from taskproc.engine.reachable_code.live_code import LiveCode
 from taskproc.engine.reachable_code.parts import Part
@@ -31,12 +32,14 @@ class Statement(NamedTuple):
 
     Attributes:
         name: `task_version`, or what stands in `task_depends_on`.
+        kind: what it is.
         digest: of what it comes to, but for the parts.
         text: the same for people.
         parts: the code that it comes to, which counts with all that it reaches.
     """
 
     name: str
+    kind: StatedKind
     digest: str
     text: str
     parts: Sequence[Part] = ()
@@ -78,7 +81,7 @@ class Statements:
             shown = (
                 text.decode() if len(text) <= _LONGEST_SHOWN else f"a value of digest {content_digest(text)}"
             )
-            yield Statement("task_version", content_digest(text), shown)
+            yield Statement("task_version", "version", content_digest(text), shown)
         for thing in cls.task_depends_on:
             where = f"{cls.task_name}.task_depends_on"
             if isinstance(thing, str):
@@ -95,7 +98,7 @@ class Statements:
                 f"{where} names the distribution {name!r}, and none of that name is installed; install it "
                 "(pip install), correct the name, or take it out (a file is named by a pathlib.Path)"
             )
-        return Statement(found.name, text_digest(f"version {found.version}"), f"version {found.version}")
+        return Statement(found.name, "distribution", text_digest(f"version {found.version}"), found.version)
 
     def _file(self, path: PurePath, where: str) -> Statement:
         try:
@@ -107,20 +110,20 @@ class Statements:
             ) from error
         # An absolute path says where the project lies, which does not count.
         name = path.name if path.is_absolute() else path.as_posix()
-        return Statement(name, text_digest(f"content {digest}"), f"content {digest}")
+        return Statement(name, "file", text_digest(f"content {digest}"), f"content {digest}")
 
     def _code(self, thing: Any, code: LiveCode) -> Statement:
         parts = code.stated_parts(thing)
         name = _name_of(thing)
         if parts:
-            return Statement(name, "", "its code", tuple(parts))
+            return Statement(name, "code", "", "its code", tuple(parts))
         module = thing.__name__ if isinstance(thing, ModuleType) else _module_of(thing)
         file = module_globals(module).get("__file__")
         if isinstance(file, str) and not self._sources.is_installed(file):
             digest = self._sources.content(file)  # a C extension of the project
-            return Statement(name, text_digest(f"content {digest}"), f"content {digest}")
+            return Statement(name, "file", text_digest(f"content {digest}"), f"content {digest}")
         versions = self._versions(module)
-        return Statement(name, text_digest(versions), versions)
+        return Statement(name, "distribution", text_digest(versions), versions)
 
     def _versions(self, module: str) -> str:
         top = module.partition(".")[0]

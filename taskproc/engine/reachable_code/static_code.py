@@ -12,10 +12,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskproc.core.fingerprint import Reference, normal_form, text_digest
-from taskproc.engine.reachable_code.parts import Part, PartTable
+from taskproc.engine.reachable_code.imports import (
+    absolute_name,
+    imported,
+    package_of,
+    package_of_globals,
+    written_import,
+)
+from taskproc.engine.reachable_code.parts import Part, PartTable, Source, Target
 from taskproc.engine.reachable_code.project import Project
 from taskproc.engine.reachable_code.source_file import SourceFile
-from taskproc.engine.reachable_code.source_files import Sources, find_module_file
+from taskproc.engine.reachable_code.source_files import Sources, find_module_file, is_namespace
 
 TASK_DIGEST = text_digest("a task, known by its name")
 """Stands for another Task class: its code is the business of its own record."""
@@ -39,12 +46,9 @@ class StaticCode:
         self._project = project
         self._known: dict[str, str | None] = {}
 
-    def follow(self, reference: Reference, names: Mapping[str, Any]) -> list[Part]:
+    def follow(self, reference: Reference, names: Mapping[str, Any]) -> list[Target]:
         """The parts behind something that a function of a module with these globals imports."""
-        package = names.get("__package__") or package_of(
-            str(names.get("__name__", "")), str(names.get("__file__", ""))
-        )
-        module = absolute_name(reference.module or "", reference.level, package)
+        module = absolute_name(reference.module or "", reference.level, package_of_globals(names))
         return self._parts(module, reference.path, set()) if module else []
 
     def _file(self, module: str) -> SourceFile | None:
@@ -53,50 +57,52 @@ class StaticCode:
             self._known[module] = path if self._project.has_module(module, path) else _FOREIGN
         return self._sources.file(self._known[module] or None)
 
-    def _parts(self, module: str, path: Sequence[str], seen: set[tuple[str, str]]) -> list[Part]:
+    def _parts(self, module: str, path: Sequence[str], seen: set[tuple[str, str]]) -> list[Target]:
         file = self._file(module)
+        if file is None:
+            return self._without_file(module, path, seen)
         if not path:
-            return [self._module_part(module, file)] if file is not None else []
+            return [self._module_part(module, file)]
         name, rest = path[0], path[1:]
         if (module, name) in seen:
             return []
         seen.add((module, name))
-        found: list[Part] = []
-        statements = file.binding(name) if file is not None else []
+        found: list[Target] = []
+        statements = file.binding(name)
         for statement in statements:
-            target = self._imported(module, statement, name)
-            if target is not None:
-                found += self._parts(target[0], (*target[1], *rest), seen)
+            found += self._behind(module, statement, name, rest, seen)
         own = [node for node in statements if not isinstance(node, ast.Import | ast.ImportFrom)]
         if own:
-            return [*found, self._own_part(module, name, own)]
+            return [*found, self._own_part(module, name, own), *self._member(module, name, rest)]
         if statements:
             return found
-        for statement in file.binding("*") if file is not None else []:
-            target = self._imported(module, statement, "*")
-            if target is not None:
-                found += self._parts(target[0], path, seen)
-        if not found and self._is_package(module):
+        for statement in file.binding("*"):
+            found += self._behind(module, statement, name, rest, seen)
+        if not found and self._is_package(module) and self._file(f"{module}.{name}") is not None:
             return self._parts(f"{module}.{name}", rest, seen)
+        if not found and file.binding("__getattr__"):
+            return self._parts(module, ("__getattr__",), seen)
         return found
 
+    def _without_file(self, module: str, path: Sequence[str], seen: set[tuple[str, str]]) -> list[Target]:
+        """What is from outside or not there: whether it is installed must not make a difference."""
+        if path and self._known[module] is None and is_namespace(module):
+            return self._parts(f"{module}.{path[0]}", path[1:], seen)
+        return [written_import(module, path)]
+
+    def _behind(
+        self, module: str, statement: ast.stmt, name: str, rest: Sequence[str], seen: set[tuple[str, str]]
+    ) -> list[Target]:
+        """What is behind a name, and the attributes read from it, that a statement of `module` may import."""
+        target = self._imported(module, statement, name)
+        return self._parts(target[0], (*target[1], *rest), seen) if target is not None else []
+
     def _is_package(self, module: str) -> bool:
-        path = self._known.get(module)
-        return path is None or os.path.basename(path) == "__init__.py"
+        return os.path.basename(self._known.get(module) or "") == "__init__.py"
 
     def _imported(self, module: str, statement: ast.stmt, name: str) -> tuple[str, tuple[str, ...]] | None:
         """Module and path behind a name that an import statement of `module` binds."""
-        if isinstance(statement, ast.Import):
-            for alias in statement.names:
-                if alias.asname == name:
-                    return alias.name, ()
-            return name, ()
-        if isinstance(statement, ast.ImportFrom):
-            package = package_of(module, self._known.get(module) or "")
-            origin = absolute_name(statement.module or "", statement.level, package)
-            original = next(a.name for a in statement.names if (a.asname or a.name) == name)
-            return origin, (() if name == "*" else (original,))
-        return None
+        return imported(statement, name, package_of(module, self._known.get(module) or ""))
 
     def _own_part(self, module: str, name: str, statements: Sequence[ast.stmt]) -> Part:
         is_task = self._is_task(module, name, 0)
@@ -105,19 +111,44 @@ class StaticCode:
             if is_task:
                 part.settle(TASK_DIGEST)
                 return
-            form = normal_form(statements)
-            part.settle(form.digest, [(ref.text, [*self._inside(module, ref)]) for ref in form.references])
+            self._fill(part, module, statements)
 
         return self._table.get(("static", module, name), f"{module}.{name}", fill)
 
+    def _member(self, module: str, name: str, rest: Sequence[str]) -> list[Target]:
+        """The method of another task that is named by its class: no record of that task speaks of it."""
+        file = self._file(module)
+        if file is None or not rest or not self._is_task(module, name, 0):
+            return []
+        inner = f"{name}.{rest[0]}"
+        own = file.definitions.get(inner)
+        if own is not None:
+            return [
+                self._table.get(
+                    ("static", module, inner), f"{module}.{inner}", lambda part: self._fill(part, module, own)
+                )
+            ]
+        found: list[Target] = []
+        for statement in file.binding(name):
+            if isinstance(statement, ast.ClassDef):
+                form = normal_form([ast.Expr(base) for base in statement.bases])
+                for reference in form.references:
+                    found += self._inside(module, reference._replace(path=(*reference.path, rest[0])))
+        return found
+
+    def _fill(self, part: Part, module: str, nodes: Sequence[ast.AST]) -> None:
+        file = self._file(module)
+        form = normal_form(nodes, nameless=not isinstance(nodes[0], ast.Module))
+        part.source = Source(file, nodes) if file is not None else None
+        part.settle(form.shape, [(ref.text, self._inside(module, ref)) for ref in form.references])
+
     def _module_part(self, module: str, file: SourceFile) -> Part:
         def fill(part: Part) -> None:
-            form = normal_form([file.tree])
-            part.settle(form.digest, [(ref.text, [*self._inside(module, ref)]) for ref in form.references])
+            self._fill(part, module, [file.tree])
 
         return self._table.get(("static module", module), module, fill)
 
-    def _inside(self, module: str, reference: Reference) -> list[Part]:
+    def _inside(self, module: str, reference: Reference) -> list[Target]:
         """The parts behind a name in the code of a module."""
         if reference.module is None:
             return self._parts(module, reference.path, set())
@@ -153,17 +184,3 @@ class StaticCode:
                 inner = (*target[1], *path[1:])
                 return self._is_task(".".join((target[0], *inner[:-1])), inner[-1], depth + 1)
         return False
-
-
-def package_of(module: str, path: str) -> str:
-    """The package from which a module with this file imports relatively."""
-    return module if os.path.basename(path) == "__init__.py" else module.rpartition(".")[0]
-
-
-def absolute_name(module: str, level: int, package: str) -> str:
-    """The full name of a module as an import statement in `package` means it; "" if it can't be told."""
-    if level == 0:
-        return module
-    for _ in range(level - 1):
-        package = package.rpartition(".")[0]
-    return f"{package}.{module}".strip(".") if package else ""

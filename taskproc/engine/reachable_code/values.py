@@ -12,7 +12,9 @@ from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodTyp
 from typing import Any
 
 from taskproc.core.arguments import Encoder, canonical
+from taskproc.core.arguments.names import found_name
 from taskproc.core.records import JSON
+from taskproc.engine.reachable_code.imports import written_import
 
 MAX_TEXT = 64 * 1024
 """A value whose text is longer (in bytes), or that has more items, counts by its source."""
@@ -32,6 +34,15 @@ def encoded(value: Any, code_of: Callable[[FunctionType], JSON]) -> str | None:
     except Exception:  # noqa: BLE001 - a user's class may raise anything here; then its source counts
         return None
     return text.decode("ascii") if len(text) <= MAX_TEXT else None
+
+
+def import_of(value: Any) -> str:
+    """How a part speaks of a function, class or module from outside whose import is not to be seen."""
+    if issubclass(type(value), ModuleType):
+        return written_import(value.__name__)
+    name = found_name(value) or f"{value.__module__}:{value.__qualname__}"
+    module, _, path = name.partition(":")
+    return written_import(module, [path])
 
 
 def functions_in(member: Any) -> Iterator[FunctionType]:
