@@ -7,6 +7,7 @@ would depend on who asked first.
 from __future__ import annotations
 
 import collections
+import contextlib
 import copy
 import datetime
 import decimal
@@ -460,6 +461,138 @@ def test_classes_of_one_name_never_take_each_others_place_below_a_downstream(cac
     except TaskprocError as error:
         both = str(error)
     assert both == [11, 21] or "Local" in both
+
+
+class Total(FutureList[int]):
+    def get_result(self) -> Any:
+        return sum(super().get_result())
+
+
+class Names(FutureDict[str, int]):
+    def get_result(self) -> Any:
+        return sorted(super().get_result())
+
+
+class Doubled(Const[int]):
+    def get_result(self) -> int:
+        return self.value * 2
+
+
+class Value(Task):
+    def __init__(self, future: Any) -> None:
+        self.future = future
+
+    def run_task(self) -> Any:
+        return self.future.get_result()
+
+
+@pytest.mark.parametrize(
+    ("plain", "special"),
+    [
+        (lambda: FutureList([Gives(1), Gives(2)]), lambda: Total([Gives(1), Gives(2)])),
+        (lambda: FutureDict(a=Gives(1)), lambda: Names(a=Gives(1))),
+        (lambda: Const(3), lambda: Doubled(3)),
+        (lambda: FutureList([FutureList([Gives(1)])]), lambda: FutureList([Total([Gives(1)])])),
+    ],
+    ids=["list", "dict", "const", "inside"],
+)
+def test_a_future_of_a_subclass_is_not_taken_for_one_of_its_base(
+    cache: Cache, plain: Callable[[], Any], special: Callable[[], Any]
+) -> None:
+    for make in (plain, special, plain):
+        task = Value(make())
+        answer, _ = task.run_graph(executor="serial")
+        assert answer == make().get_result()
+    assert Value(plain()) is not Value(special())
+
+
+def local_dataclass(factor: int) -> Any:
+    @dataclass
+    class Local:
+        n: int
+
+        def value(self) -> int:
+            return self.n * factor
+
+    return Local(1)
+
+
+def local_namedtuple(factor: int) -> Any:
+    class Local(NamedTuple):
+        n: int
+
+        def value(self) -> int:
+            return self.n * factor
+
+    return Local(1)
+
+
+def local_enum(factor: int) -> Any:
+    class Local(enum.Enum):
+        A = factor
+
+    return Local.A
+
+
+def local_subclass(factor: int) -> Any:
+    class Local(int):
+        def value(self) -> int:
+            return self * factor
+
+    return Local(1)
+
+
+def local_object(factor: int) -> Any:
+    class Local:
+        __task_args__ = (1,)
+
+        def value(self) -> int:
+            return factor
+
+    return Local()
+
+
+def local_future(factor: int) -> Any:
+    class Local:
+        def value(self) -> int:
+            return factor
+
+        def get_result(self) -> int:
+            return factor
+
+        def get_upstreams(self) -> tuple[()]:
+            return ()
+
+        def to_json(self) -> dict[str, Any]:
+            return {}
+
+    return Local()
+
+
+class Asks(Task):
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+
+    def run_task(self) -> Any:
+        value = self.thing.value
+        return value() if callable(value) else value
+
+
+@pytest.mark.parametrize(
+    "made", [local_dataclass, local_namedtuple, local_enum, local_subclass, local_object, local_future]
+)
+def test_an_object_of_a_class_made_in_a_function_is_not_taken_for_one_of_the_next_such_class(
+    cache: Cache, made: Callable[[int], Any]
+) -> None:
+    for factor in (2, 3, 2):
+        try:
+            task = Asks(made(factor))
+        except ArgumentError:
+            continue  # refused: no wrong answer in that
+        assert task.run_graph(executor="serial")[0] == factor
+    for factor in (2, 3):
+        with Cache(Path(cache.location)), contextlib.suppress(ArgumentError):
+            assert Asks(made(factor)).run_graph(executor="serial")[0] == factor
 
 
 def test_names_that_differ_by_case_only_are_two_tasks(cache: Cache) -> None:
