@@ -180,3 +180,7 @@ class InputChangedWarning(TaskprocWarning):
 
 class SlowKeyWarning(TaskprocWarning):
     """It takes long to make the key of a task's argument, whenever such a task is constructed."""
+
+
+class OtherCodeWarning(TaskprocWarning):
+    """A worker ran other code than the runner knows; what it computed counts for this run only."""

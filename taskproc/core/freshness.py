@@ -147,6 +147,8 @@ def code_differs(
     if record.code == code and record.code_scheme == now.code_scheme:
         return None
     mode = "off" if now.code == "off" else cls.task_code or now.code
+    if mode != "off" and (other := record.provenance.get("other_code")):
+        return Reason("code", f"its worker had other code than the runner: {', '.join(other)}")
     if record.code_scheme != now.code_scheme:
         # What such a fingerprint says can't be read: only where nothing counts it does no harm.
         if same_code("", code, mode):

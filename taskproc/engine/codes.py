@@ -16,7 +16,9 @@ from taskproc.core.arguments.names import find_named, named_code
 from taskproc.core.fingerprint import read_fingerprint
 from taskproc.core.records import JSON, CodeMode, Record
 from taskproc.core.task import Task
+from taskproc.engine.code_checks import Check, make_checks
 from taskproc.engine.reachable_code import CodeReader
+from taskproc.imports import compiles_plainly
 from taskproc.interfaces import CacheBackend
 
 if TYPE_CHECKING:
@@ -61,6 +63,11 @@ class Codes:
         """The installed distributions that the code of a class names, with their versions."""
         return self._reader.packages(cls)
 
+    def checks(self, cls: type[Task]) -> list[Check]:
+        """What a worker has to find under the names that the code of a class reaches."""
+        parts = self._reader.describe(cls).parts
+        return make_checks(cls, [(part.name, part.value is not None) for part in parts], compiles_plainly)
+
     def keep(self, cls: type[Task], names: tuple[str, ...], code: str) -> None:
         """Keep a description of the code beside the results, once for each fingerprint."""
         parts = read_fingerprint(code)
@@ -75,18 +82,28 @@ class Codes:
         # Last, so that what it refers to is there.
         self._backend.keep_code(parts.deep, description.to_bytes())
 
-    def changes(self, cls: type[Task], record: Record, mode: CodeMode = "deep") -> Iterator[str]:
-        """What differs between the code that made a stored result and that of today, in paragraphs."""
+    def changes(
+        self,
+        cls: type[Task],
+        record: Record,
+        mode: CodeMode = "deep",
+        names: tuple[str, ...] | None = None,
+    ) -> Iterator[str]:
+        """What differs between the code that made a stored result and that of today, in paragraphs.
+
+        `names` are the functions and classes on which the task depends today beside its class;
+        None: those on which it did.
+        """
         from taskproc.engine.reachable_code.differences import differences  # for people alone
 
         before = self.kept(record.code)
         if before is None:
             yield "what the code was is not kept in this cache, so the edit can't be shown"
             return
-        after = self._reader.describe(cls, _found(names_in(record)))
+        after = self._reader.describe(cls, _found(names_in(record) if names is None else names))
         files = after.files()
         changes = differences(
-            before, after, lambda digest: files.get(digest) or self._backend.kept_code(digest)
+            before, after, lambda digest: files.get(digest) or self._backend.kept_code(digest), mode
         )
         for change in changes:
             yield change.diff.rstrip("\n") or f"{change.name} ({change.file}) {change.kind}"

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from taskproc.core.graph import Node
 from taskproc.core.records import JSON, DataFile, Outcome, Record, TaskKey, UpstreamRecord
 from taskproc.core.task import Task, open_scope, plain_attributes
+from taskproc.engine.code_checks import Check
 from taskproc.engine.pickling import PLAIN, PROTOCOL, dumps, name_unpicklable
 from taskproc.errors import ArgumentError
 from taskproc.interfaces import CacheBackend
@@ -85,6 +86,8 @@ class RunOrder:
         captured: whether output is kept of jobs in the runner's process (False: the serial executor).
         code_scheme: number of the fingerprint scheme.
         budget: seconds after which a batch hands back what it did not start.
+        checks: by task name, the code that a worker has to have (see `code_checks`); it holds
+            for the same minor version of Python, `python`.
     """
 
     run: str
@@ -98,6 +101,8 @@ class RunOrder:
     captured: bool
     code_scheme: int
     budget: float
+    checks: Mapping[str, Sequence[Check]]
+    python: str
 
 
 class Batch(NamedTuple):

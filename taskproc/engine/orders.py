@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from taskproc.core.records import Job
 from taskproc.core.task import Task
 from taskproc.engine.batches import BUDGET_SECONDS
+from taskproc.engine.code_checks import Check
 from taskproc.engine.jobs import RunOrder
 from taskproc.engine.pickling import dumps
+from taskproc.engine.versions import python_minor
 from taskproc.interfaces import CacheBackend
 from taskproc.modules import MAIN, files_to_load, module_file
 
 
 def order_of_run(
-    run: str, backend: CacheBackend, classes: Mapping[str, type[Task]], code_scheme: int, captured: bool
+    run: str,
+    backend: CacheBackend,
+    classes: Mapping[str, type[Task]],
+    code_scheme: int,
+    captured: bool,
+    checks: Mapping[str, Sequence[Check]],
 ) -> RunOrder:
     """What holds for all jobs of a run that starts here and now."""
     modules = {cls.__module__ for cls in classes.values()} | {MAIN}
@@ -37,6 +44,8 @@ def order_of_run(
         captured=captured,
         code_scheme=code_scheme,
         budget=BUDGET_SECONDS,
+        checks=checks,
+        python=python_minor(),
     )
 
 

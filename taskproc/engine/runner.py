@@ -57,6 +57,7 @@ from taskproc.errors import (
     InputChangedWarning,
     MissingInputError,
     MissingResultError,
+    OtherCodeWarning,
     PluginError,
 )
 from taskproc.registry.components import in_one_line
@@ -104,6 +105,7 @@ class Run:
         self._failures: list[Outcome] = []
         self._elsewhere: dict[TaskKey, None] = {}
         self._leased: set[TaskKey] = set()
+        self._warned_of_code: set[str] = set()
         # By the number of a job's order it is told whether what it found damaged was before its time.
         self._order_numbers: dict[TaskKey, int] = {}
         self._set_aside_at: dict[TaskKey, int] = {}
@@ -282,6 +284,8 @@ class Run:
         if outcome.kind in ("finished", "done elsewhere", "unchanged"):
             if outcome.record is not None:
                 self._records[key] = outcome.record
+                if "other_code" in outcome.record.provenance:
+                    self._warn_of_other_code(outcome.record)
                 if self._nodes[key].inputs:
                     _warn_of_changed_inputs(self._nodes[key], outcome.record)
             scheduler.succeeded(key)
@@ -295,6 +299,19 @@ class Run:
         waited = self._statistics.ended(outcome, [up.key for up in self._nodes[key].upstreams])
         if self._listeners.hears("taskproc_job_finished"):
             self._listeners.notify("taskproc_job_finished", replace(outcome, waited=waited))
+
+    def _warn_of_other_code(self, record: Record) -> None:
+        """Say once for each task name that what its workers ran is not what the runner knows."""
+        if record.key.name not in self._warned_of_code:
+            self._warned_of_code.add(record.key.name)
+            names = ", ".join(record.provenance["other_code"])
+            warnings.warn(
+                f"{record.key.name} was computed by a worker that had other code than this process: {names}. "
+                "Its file was edited meanwhile, or this process changed it after importing it (below the main "
+                "guard, say); pass such a value as an argument. The result counts for this run only",
+                OtherCodeWarning,
+                stacklevel=2,
+            )
 
     def _release(self, key: TaskKey) -> None:
         self._leased.discard(key)
@@ -382,8 +399,15 @@ class Run:
         return self._setup.provider is not None and self._setup.provider.in_place
 
     def _dispatch(self, executor: Executor) -> Dispatch:
+        # Jobs in this very process run the code that is here.
+        stale = () if self._in_place else {key.name for key in self._plan.run}
         order = order_of_run(
-            self._id, self._backend, self._classes, self._now.code_scheme, captured=not self._in_place
+            self._id,
+            self._backend,
+            self._classes,
+            self._now.code_scheme,
+            captured=not self._in_place,
+            checks={name: self._cache.codes.checks(self._classes[name]) for name in stale},
         )
         payloads = Payloads(order, self._classes)
         return Dispatch(

@@ -121,12 +121,15 @@ def _compute_and_save(binding: JobBinding, job: JobOrder) -> tuple[Record, bytes
     }
     if job.notes:
         provenance.update(job.notes)
+    if other_code := binding.run.other_code(job.key.name):
+        provenance["other_code"] = other_code
     if pickled.holds:
         provenance["holds"] = sorted(pickled.holds)
     record = Record(
         key=job.key,
         args=job.args,
-        code=job.code,
+        # What ran was not what the runner took the fingerprint of: no code vouches for the result.
+        code="" if other_code else job.code,
         code_scheme=binding.run.order.code_scheme,
         attributes=job.attributes_digest,
         upstreams=binding.rests_on(),

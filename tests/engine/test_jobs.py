@@ -9,6 +9,7 @@ from taskproc.core.records import DataFile, Failure, Outcome, Record, TaskKey, U
 from taskproc.engine.jobs import (
     Answer,
     Batch,
+    InputOrder,
     JobOrder,
     UpstreamOrder,
     pack_answers,
@@ -33,6 +34,7 @@ RECORD = Record(
     root="/a/cache",
     python="3.11",
     provenance={"job": "r-1", "seconds": 0.5},
+    left={"seen": "a"},
 )
 
 
@@ -48,7 +50,11 @@ def test_an_answer_comes_back_with_every_field_of_its_outcome_and_record() -> No
 
 
 def test_a_job_arrives_with_every_field_of_its_order() -> None:
-    upstream = UpstreamOrder("data", UPSTREAM, "v" * 32, "d" * 32, {"n": 1}, b"attributes", b"result")
-    job = JobOrder(KEY, {"rate": 0.1}, b"own", (upstream,), "c" * 32, "a" * 32, "run-1")
+    upstream = UpstreamOrder("data", UPSTREAM, "v" * 32, "d" * 32, {"n": 1}, b"attributes", b"result", "a" * 32)
+    file = InputOrder("data", "x.csv", "/data/x.csv", "e" * 32, (1, 2, 3, 4, 5))
+    job = JobOrder(
+        KEY, {"rate": 0.1}, b"own", (upstream,), "c" * 32, "a" * 32, "run-1", (file,), {"n": 1}, {"names": ["a:b"]}
+    )
+    assert all(job)
     payload = pickle.dumps((b"order", [plain_job(job)]))
     assert read_batch(payload) == Batch(b"order", [job])
