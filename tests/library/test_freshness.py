@@ -586,6 +586,39 @@ def test_an_attribute_set_or_changed_after_construction_counts(place: Path) -> N
     assert run(lambda: made([2]), place) == ([0, 2], {})
 
 
+UNKNOWN_KIND = """
+import json
+from taskproc import Cache, Task
+
+class Words:
+    def __init__(self):
+        self.words = {"alpha", "beta", "gamma", "delta", "epsilon"}
+        self.deep = {"a": [frozenset(self.words)]}
+
+class Counts(Task):
+    def __init__(self):
+        self.words = Words()
+
+    def run_task(self):
+        return len(self.words.words)
+
+if __name__ == "__main__":
+    with Cache("cache"):
+        answer, stats = Counts().run_graph(executor="serial")
+    print(json.dumps([answer, sum(stats["stats"].values())]))
+"""
+
+
+def test_an_attribute_of_any_class_is_the_same_in_the_next_process(
+    write: Write, python: Python, environment: dict[str, str]
+) -> None:
+    """Sets are laid out anew in every process: a pickle of them does not tell whether they are equal."""
+    script = write("tasks.py", UNKNOWN_KIND)
+    for seed, ran in ((1, 1), (2, 0), (3, 0)):
+        environment["PYTHONHASHSEED"] = str(seed)
+        assert python(script) == [5, ran]
+
+
 # --- Files of a task ---
 
 OTHER_FILES: dict[str, dict[str, str]] = {

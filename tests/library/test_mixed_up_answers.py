@@ -419,6 +419,34 @@ def test_an_argument_changed_after_construction_changes_no_task(
     assert Gives(wrap([1, 2])) is not task
 
 
+SHARED: list[int] = []
+
+
+class Spoils(Task):
+    """Changes an object of the module in place, as a careless task may."""
+
+    def run_task(self) -> None:
+        SHARED.append(1)
+
+
+class Holds(Task):
+    def __init__(self) -> None:
+        self.first = Spoils()
+        self.shared = SHARED
+
+    def run_task(self) -> list[int]:
+        return self.shared
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+def test_an_attribute_is_what_it_was_when_the_run_began_whatever_tasks_do_to_it_in_place(
+    cache: Cache, executor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record speaks of the attributes that were seen then; so these are what the task has to get."""
+    monkeypatch.setattr(f"{__name__}.SHARED", [])
+    assert Holds().run_graph(executor=executor)[0] == []
+
+
 def test_deepcopy_of_the_arguments_is_the_same_task(cache: Cache) -> None:
     value = {"a": [1, (2, {3})], "b": np.arange(3)}
     assert Look(value) is Look(copy.deepcopy(value))
