@@ -25,6 +25,9 @@ def _callback(file: str, tasks: Sequence[str], **words: Any) -> None:
         from taskproc.cli.entry import find_class
         from taskproc.engine.accept import accept
 
+        if looked.entry is not None:
+            told = " ".join([looked.file, looked.entry, *tasks])
+            raise UsageError(f"accept takes FILE and then the tasks that are meant: {told}")
         # All names first: a misspelt one must leave nothing half done.
         classes = [find_class(looked.module, looked.file, name) for name in tasks]
         for cls in dict.fromkeys(classes):
@@ -43,7 +46,7 @@ def _callback(file: str, tasks: Sequence[str], **words: Any) -> None:
 def _told(name: str, accepted: int, current: int, busy: int) -> str:
     text = f"{name}: {accepted:,} {_results(accepted)} accepted for the code as it is now"
     if current:
-        text += f", {current:,} were of this code already"
+        text += f", {current:,} {'was' if current == 1 else 'were'} of this code already"
     return text + (f", {busy:,} left alone as a run computes them just now" if busy else "")
 
 

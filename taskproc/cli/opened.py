@@ -6,8 +6,9 @@ Decides the order of these steps only. The engine is imported when they begin, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from taskproc.cli.defaults import DefaultArguments, no_defaults
@@ -43,22 +44,30 @@ def opened_task(entry: Entry, given: Given) -> Iterator[Opened]:
     # Before the file is loaded, whose folder then comes first on sys.path.
     import taskproc.cli.output
     import taskproc.engine.options
-    import taskproc.engine.session
+    import taskproc.engine.session  # noqa: F401 - imported before that, not to be used here
     from taskproc.cli.arguments import entry_arguments
+    from taskproc.imports import no_stale_bytecode
 
-    cls, defaults = entry()
-    with opened_cache(given, defaults) as (cache, settings):
-        arguments = entry_arguments(cls, settings.kwargs, settings.assigned)
-        yield Opened(cache, construct(cls, arguments), settings)
+    with no_stale_bytecode():
+        cls, defaults = entry()
+        with opened_cache(given, defaults) as (cache, settings):
+            arguments = entry_arguments(cls, settings.kwargs, settings.assigned)
+            yield Opened(cache, construct(cls, arguments), settings)
 
 
 class Looked(NamedTuple):
-    """A cache, the module of a task file beside it, and the file as it was given."""
+    """A cache, the module of a task file beside it, and the file as it was given.
+
+    `entry` is the TASK of FILE:TASK, or None; `settings` are without the file's own default
+    arguments, which `defaults` holds: they are the entry task's alone.
+    """
 
     cache: Cache
     module: ModuleType
     file: str
+    entry: str | None
     settings: Settings
+    defaults: Mapping[str, Any]
 
 
 @contextmanager
@@ -71,14 +80,16 @@ def opened_file(file: str, given: Given) -> Iterator[Looked]:
     set_log_level(given.loglevel or "warning")
     import taskproc.cli.arguments
     import taskproc.engine.options
-    import taskproc.engine.session
+    import taskproc.engine.session  # noqa: F401 - imported before that, not to be used here
     from taskproc.cli.entry import load_module, split_entry
+    from taskproc.imports import no_stale_bytecode
 
-    with no_defaults():
-        path, _ = split_entry(file)
+    with no_defaults(), no_stale_bytecode():
+        path, name = split_entry(file)
         module, defaults = load_module(path)
-        with opened_cache(given, defaults) as (cache, settings):
-            yield Looked(cache, module, path, settings)
+        entry = name if path != file else None
+        with opened_cache(given, replace(defaults, kwargs=None)) as (cache, settings):
+            yield Looked(cache, module, path, entry, settings, defaults.kwargs or {})
 
 
 @contextmanager

@@ -106,6 +106,13 @@ def build_graph(
     return TaskGraph(root._task.key, nodes)
 
 
+def node_of(
+    task: Task, encoder: Encoder, fallback: Fallback, version_of: Callable[[str], InputVersion]
+) -> Node:
+    """The node of one task by itself; raises as `build_graph` does."""
+    return _visit(task, task, encoder, fallback, version_of)[0]
+
+
 def _visit(
     task: Task,
     root: Task,

@@ -366,14 +366,13 @@ class Task(Indexable, Encodable):
 
 
 def restore_task(cls: type[Task], key: str, args: Mapping[str, JSON]) -> Task:
-    """What a pickled task becomes: the task of this key in the open scope, or a reference to it."""
+    """What a pickled task becomes: the task of this key in the open scope."""
     scope = _scope.get()
     if scope is not None:
         known = scope.binding.instances.get((cls, key))
         if known is not None:
             return known
-        task = make_reference(cls, key, args, scope.binding)
-        return scope.binding.instances.setdefault((cls, key), task)
+        return scope.binding.restore(cls, key, args)
     raise NoCacheError(
         f"a reference to {cls._task_name} was unpickled with no Cache open; "
         "unpickle it inside `with Cache(...):`"

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from taskproc.core.records import Record
 from taskproc.core.task import Task
 from taskproc.engine.codes import names_in
+from taskproc.engine.stored_tasks import is_reference, stored_with_records
 from taskproc.engine.versions import who_we_are
+from taskproc.errors import TaskprocError
 
 if TYPE_CHECKING:
     from taskproc.engine.session import Cache
@@ -44,40 +46,59 @@ def accept(cache: Cache, cls: type[Task]) -> Accepted:
         UsageError: the code can't be fingerprinted.
     """
     backend, codes = cache.backend, cache.codes
+    backend.open()
     codes.refresh()
-    current, busy = 0, 0
-    stale: list[tuple[Record, str]] = []
+    accepted, current, busy = 0, 0, 0
+    stale: list[tuple[Record, tuple[str, ...]]] = []
     changes: dict[str, tuple[str, ...]] = {}
-    for entry in backend.stored(cls._task_name):
-        record = entry.record
-        if record is None:
-            continue
-        code = codes.of_record(cls, record)
-        if record.code == code and record.code_scheme == codes.scheme:
+    for task, record in stored_with_records(cache, cls):
+        names = _names_of(cache, task, record)
+        if record.code == codes.of(cls, names) and record.code_scheme == codes.scheme:
             current += 1
         else:
-            stale.append((record, code))
+            stale.append((record, names))
             if record.code not in changes:
-                changes[record.code] = tuple(codes.changes(cls, record))
+                changes[record.code] = tuple(codes.changes(cls, record, "deep", names))
     with cache.in_use():
-        for record, code in stale:
+        for record, names in stale:
             if record.key not in backend.lease([record.key]):
                 busy += 1
                 continue
             try:
-                # Somebody may have computed it anew since it was listed.
+                # Somebody may have computed it anew, or accepted it, since it was listed.
                 if backend.look_up([record.key]).get(record.key) == record:
-                    codes.keep(cls, names_in(record), code)
-                    backend.replace_record(record.key, _accepted(record, code, codes.scheme))
+                    code = codes.of(cls, names)
+                    codes.keep(cls, names, code)
+                    backend.replace_record(record.key, _accepted(record, code, codes.scheme, names))
+                    accepted += 1
+                else:
+                    busy += 1
             finally:
                 backend.release([record.key])
-        if stale:
+        if accepted:
             backend.index()
     told = tuple(dict.fromkeys(text for texts in changes.values() for text in texts))
-    return Accepted(len(stale) - busy, current, busy, told)
+    return Accepted(accepted, current, busy, told)
 
 
-def _accepted(record: Record, code: str, scheme: int) -> Record:
+def _names_of(cache: Cache, task: Task, record: Record) -> tuple[str, ...]:
+    """The functions and classes whose code counts beside that of the class, as it is now.
+
+    An edit may bring in others than the record tells (of methods called on an upstream). Of a
+    task that its stored arguments make no more those of the record have to do.
+    """
+    if is_reference(task):
+        return names_in(record)
+    try:
+        return cache.names_of(task)
+    except TaskprocError:
+        return names_in(record)
+
+
+def _accepted(record: Record, code: str, scheme: int, names: tuple[str, ...]) -> Record:
     note = {"who": who_we_are(), "when": time.time(), "code": record.code}
     provenance = {**record.provenance, "accepted": [*(record.provenance.get("accepted") or ()), note]}
+    provenance.pop("names", None)
+    if names:
+        provenance["names"] = list(names)
     return replace(record, code=code, code_scheme=scheme, provenance=provenance)

@@ -7,15 +7,16 @@ which value, who cleared it and when. Writes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from taskproc.core.arguments import canonical
-from taskproc.core.freshness import upstream_records
+from taskproc.core.freshness import named_code, upstream_records
 from taskproc.core.records import (
     INPUT_FILE,
     JSON,
     CodeMode,
+    DataFile,
     Event,
     Explanation,
     Plan,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from taskproc.engine.session import Cache, Survey
 
 _MOST_ORIGINS = 5
+_MOST_FILES = 5
 _ABSENT = object()
 
 
@@ -56,13 +58,15 @@ class Explainer:
         if reason is None and record is not None:
             return self._of_stored(key, record)
         if reason is None:
-            return Explanation(key, self._args(key), False)  # for the type checkers: what has no record is not cached
+            return Explanation(
+                key, self._args(key), False
+            )  # for the type checkers: what has no record is not cached
         details: list[str] = []
         origins: list[Explanation] = []
         if reason.kind == "missing":
             details += self._of_missing(key)
         elif reason.kind in ("upstream_runs", "upstream_blocked"):
-            origins = list(self._origins(key))
+            origins = list(self._origins(key, reason))
         elif record is not None:
             details += self._of_stale(key, record, reason)
         return Explanation(key, self._args(key), False, reason, tuple(details), tuple(origins))
@@ -77,7 +81,10 @@ class Explainer:
             self._cache.backend.load(key, record.digest)
         except (DamagedEntryError, MissingResultError) as error:
             reason = Reason("damaged", "damaged: digest differs")
-            return Explanation(key, self._args(key), False, reason, (str(error),))
+            return Explanation(key, self._args(key), False, reason, (str(error), _provenance(record)))
+        if record.data and (changed := _changed_files(record.data, self._cache.backend.list_data(key))):
+            reason = Reason("damaged", "damaged: digest differs, of files in its data directory")
+            return Explanation(key, self._args(key), False, reason, (changed, _provenance(record)))
         details = [_provenance(record), *self._packages(key, record)]
         return Explanation(key, self._args(key), True, None, tuple(details))
 
@@ -111,33 +118,40 @@ class Explainer:
         args = self._survey.graph.nodes[key].task._task.args
         nearest = nearest_record(self._cache, key.name, args)
         if nearest is not None:
-            yield f"the stored result that is nearest has other arguments: {_differing(nearest.args, args)}"
+            differing = _differing(nearest.args, args, "is {} there and {} here")
+            yield f"the stored result that is nearest has other arguments: {differing}"
 
     # --- a result that does not stand ---
 
     def _of_stale(self, key: TaskKey, record: Record, reason: Reason) -> Iterator[str]:
         node = self._survey.graph.nodes[key]
         if reason.kind == "code":
-            yield from self._cache.codes.changes(type(node.task), record)
+            cls = type(node.task)
+            names = named_code(node, self._survey.records)
+            mode = cls.task_code or self._survey.now.code
+            yield from self._cache.codes.changes(cls, record, mode, names)
         elif reason.kind == "attributes":
             left = self._cache.facts_of_job(node, self._survey.records)["left"] or {}
             yield _differing(record.left, left) or "an attribute holds other objects than it did"
         elif reason.kind == "upstreams":
             yield from _changed_upstreams(record.upstreams, upstream_records(node, self._survey.records))
         elif reason.kind == "moved":
-            yield f"it was stored in {record.root}, and names a path there; the cache is now {self._cache.location}"
+            now = self._cache.location
+            yield f"it was stored in {record.root}, and names a path there; the cache is now {now}"
         yield _provenance(record)
 
-    def _origins(self, key: TaskKey) -> Iterator[Explanation]:
+    def _origins(self, key: TaskKey, why: Reason) -> Iterator[Explanation]:
         """Explain the tasks with which it begins, one of each name and reason."""
         nodes = self._survey.graph.nodes
+        # Above one that can't run some might run, but those are not what keeps it.
+        reasons = self._plan.blocked if why.kind == "upstream_blocked" else self._plan.run
         seen = {key}
         groups: dict[tuple[str, str], list[TaskKey]] = {}
         stack = [key]
         while stack:
             for upstream in nodes[stack.pop()].upstreams:
                 above = upstream.key
-                reason = self._plan.run.get(above) or self._plan.blocked.get(above)
+                reason = reasons.get(above)
                 if above in seen or reason is None:
                     continue
                 seen.add(above)
@@ -170,7 +184,8 @@ def _told(event: Event) -> str:
     if event.kind == "cleared":
         return f"cleared by hand {at}{by}"
     if event.kind == "damaged":
-        return f"damaged: digest differs, found {at}{by}{text}"
+        found = f", found {at}{by}" if event.when is not None else ""
+        return f"damaged: digest differs{found}{text}"
     if event.kind == "failed":
         return f"its last job failed {at}{by}{text}"
     if event.kind == "renamed":
@@ -185,13 +200,24 @@ def _moment(seconds: object) -> str:
     return time.strftime("at %Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _differing(before: Mapping[str, JSON], now: Mapping[str, JSON]) -> str:
+def _changed_files(before: Sequence[DataFile], now: Sequence[DataFile]) -> str:
+    """Which files of a data directory are not what its record says; "" if all are."""
+    was, is_now = {file.path: file for file in before}, {file.path: file for file in now}
+    paths = sorted(path for path in was.keys() | is_now.keys() if was.get(path) != is_now.get(path))
+    more = f" and {len(paths) - _MOST_FILES} more" if len(paths) > _MOST_FILES else ""
+    return f"not as they were stored: {', '.join(paths[:_MOST_FILES])}{more}" if paths else ""
+
+
+def _differing(before: Mapping[str, JSON], now: Mapping[str, JSON], words: str = "was {}, is {}") -> str:
     """Which names have other values: "n was 5, is 6"."""
     told = []
     for name in dict.fromkeys([*before, *now]):
         was, is_now = before.get(name, _ABSENT), now.get(name, _ABSENT)
-        if _shown(was) != _shown(is_now):
-            told.append(f"{name} was {_shown(was)}, is {_shown(is_now)}")
+        if _ABSENT not in (was, is_now) and canonical(was) == canonical(is_now):
+            continue
+        texts = _shown(was), _shown(is_now)
+        alike = texts[0] == texts[1]
+        told.append(f"{name} differs, behind {texts[0]}" if alike else f"{name} {words.format(*texts)}")
     return "; ".join(told)
 
 
@@ -200,13 +226,15 @@ def _shown(value: object) -> str:
         return "not there"
     if isinstance(value, dict) and "__digest__" in value:
         return f"something long (digest {str(value['__digest__'])[:8]})"
+    if isinstance(value, dict) and value.keys() == {"__task__", "__key__"}:
+        return f"{value['__task__']}/{str(value['__key__'])[:8]}"
+    if isinstance(value, dict) and value.keys() == {"__input_file__"}:
+        return f"the file {value['__input_file__']!r}"
     text = canonical(value).decode("ascii")
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _changed_upstreams(
-    before: tuple[UpstreamRecord, ...], now: tuple[UpstreamRecord, ...]
-) -> Iterator[str]:
+def _changed_upstreams(before: tuple[UpstreamRecord, ...], now: tuple[UpstreamRecord, ...]) -> Iterator[str]:
     known = {upstream.path: upstream for upstream in before}
     for upstream in now:
         was = known.pop(upstream.path, None)
@@ -218,7 +246,8 @@ def _changed_upstreams(
         elif was.key != upstream.key:
             yield f"{upstream.path} was {_named(was)}, is {what}"
         else:
-            yield f"the content of {upstream.path} ({what}) was {was.version[:32]}, is {upstream.version[:32]}"
+            versions = f"was {was.version[:32]}, is {upstream.version[:32]}"
+            yield f"the content of {upstream.path} ({what}) {versions}"
     for was in known.values():
         yield f"{was.path} is gone: {_named(was)}"
 

@@ -12,13 +12,13 @@ import os
 import stat
 import threading
 import time
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from taskproc.core.graph import InputVersion
 
 _AT_REST_NS = 2_000_000_000
 
-State = tuple[int, int, int, int, int]
+State: TypeAlias = tuple[int, ...]
 
 
 class Reading(NamedTuple):
@@ -37,15 +37,20 @@ class InputFiles:
 
     def last(self, path: str) -> Reading | None:
         """What a file held when it was last read."""
-        return self._known.get(os.path.abspath(path))
+        return self._known.get(place_of(path))
 
     def version_of(self, path: str) -> InputVersion:
         """What a file holds now."""
-        place = os.path.abspath(path)
+        place = place_of(path)
         reading = read_input(place, self._known.get(place))
         with self._lock:
             self._known[place] = reading
         return reading.now
+
+
+def place_of(path: str) -> str:
+    """Where a file stands. Not made shorter: behind a link `..` is another folder than it seems."""
+    return os.path.join(os.getcwd(), path)
 
 
 def read_input(path: str, known: Reading | None = None) -> Reading:

@@ -101,6 +101,9 @@ class JobBinding(FindsTasks):
             for name, value in load().items():
                 object.__setattr__(task, name, value)
 
+    def restore(self, cls: type[Task], digest: str, args: Mapping[str, JSON]) -> Task:
+        return self.instances.setdefault((cls, digest), make_reference(cls, digest, args, self))
+
     def load_result(self, task: Task) -> Any:
         key = task._task.key
         upstream = self._upstreams.get(key)

@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 from taskproc.core.arguments import Encoder, canonical
 from taskproc.core.binding import NEW, READY, TaskState
 from taskproc.core.freshness import Circumstances, code_mode, make_plan, named_code
-from taskproc.core.graph import Input, Node, TaskGraph, attributes_left, build_graph
+from taskproc.core.graph import Input, Node, TaskGraph, attributes_left, build_graph, node_of
 from taskproc.core.records import (
     ALSO_READ,
     JSON,
@@ -36,7 +36,7 @@ from taskproc.core.records import (
 )
 from taskproc.core.task import Task, enter_scope, leave_scope, open_scope
 from taskproc.engine.codes import Codes
-from taskproc.engine.input_files import InputFiles
+from taskproc.engine.input_files import InputFiles, place_of
 from taskproc.engine.jobs import FindsTasks, InputOrder
 from taskproc.engine.pickling import dumps, load_stored
 from taskproc.engine.task_classes import task_classes
@@ -155,7 +155,7 @@ class Cache(contextlib.ContextDecorator):
         self._newest_class = Task._task_serial
         newest = task_classes()
         known = list(self.instances.items())
-        if any(newest.get(cls._task_name, cls) is not cls for cls in {cls for (cls, _), _ in known}):
+        if any(newest.get(cls._task_name, cls) is not cls for cls in {type(task) for _, task in known}):
             for place, task in known:
                 if task._task.phase == READY:
                     self.instances.pop(place, None)
@@ -206,6 +206,11 @@ class Cache(contextlib.ContextDecorator):
         """Another thread is constructing the same task: wait for it."""
         while state.phase not in (NEW, READY):
             time.sleep(_WAIT_SECONDS)
+
+    def restore(self, cls: type[Task], digest: str, args: Mapping[str, JSON]) -> Task:
+        from taskproc.engine.stored_tasks import task_of
+
+        return task_of(self, cls, digest, args)
 
     def load_result(self, task: Task, record: Record | None = None) -> Any:
         """The stored result; with `record`, the very one that this record is of."""
@@ -330,6 +335,11 @@ class Cache(contextlib.ContextDecorator):
                 records.update(self.backend.look_up([key for key in also if key not in records]))
             return Survey(graph, records, now, make_plan(graph, records, now))
 
+    def names_of(self, task: Task) -> tuple[str, ...]:
+        """The functions and classes whose code counts for a task beside that of its class."""
+        node = node_of(task, self.encoder, _pickle_digest, self._inputs.version_of)
+        return named_code(node, self.backend.look_up([upstream.key for upstream in node.upstreams]))
+
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
         """Use the backend for a run; when the last of the runs under way has ended it is closed."""
@@ -364,7 +374,7 @@ class Cache(contextlib.ContextDecorator):
         reading = self._inputs.last(file.file)
         # Another thread's look may have read it anew meanwhile.
         state = reading.state if reading is not None and reading.now == file.now else None
-        return InputOrder(file.path, file.file, os.path.abspath(file.file), file.now.version, state)
+        return InputOrder(file.path, file.file, place_of(file.file), file.now.version, state)
 
     def circumstances(self, code: CodeMode, force: bool) -> Circumstances:
         """What holds for a look at a graph of this Cache, now."""
