@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from taskproc.interfaces import (
+    ArgumentType,
     CacheBackend,
     ExecutorProvider,
     Job,
@@ -51,6 +52,14 @@ def taskproc_register_launchers() -> Sequence[type[Launcher]]:  # type: ignore[e
 @hookspec
 def taskproc_register_reporters() -> Sequence[type[Reporter]]:  # type: ignore[empty-body]
     """Return classes of reporters, selected by name: `--report NAME`. Called once."""
+
+
+@hookspec
+def taskproc_register_argument_types() -> Sequence[ArgumentType]:  # type: ignore[empty-body]
+    """Return classes of other libraries whose objects are to be arguments of tasks. Called once.
+
+    They are looked for when an argument is of a class that taskproc itself does not know.
+    """
 
 
 @hookspec

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
+from taskproc.core.arguments import ArgumentType
 from taskproc.core.records import (
     JSON,
     DataFile,
@@ -32,7 +33,6 @@ from taskproc.core.records import (
     UpstreamRecord,
     content_digest,
 )
-
 from taskproc.errors import CacheError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ __all__ = [
     "JSON",
     "Announcer",
     "AnnouncingExecutor",
+    "ArgumentType",
     "CacheBackend",
     "DataFile",
     "Event",

@@ -28,9 +28,9 @@ from taskproc.errors import (
     UnknownComponentError,
 )
 from taskproc.hookspecs import hookimpl
-from taskproc.interfaces import Launcher, Reporter
+from taskproc.interfaces import ArgumentType, Launcher, Reporter
 from taskproc.registry import COMMANDS_HOOK, DEFAULT_PLUGINS, Registry
-from taskproc.registry.components import KINDS
+from taskproc.registry.components import ARGUMENT_TYPES_HOOK, KINDS
 from taskproc.registry.listeners import MOMENTS, RunListeners
 from taskproc.testing import example_job
 
@@ -138,9 +138,9 @@ def test_every_default_plugin_offers_what_the_tuple_says():
     assert [(info.distribution, info.version) for info in defaults] == [("taskproc", taskproc.__version__)]
 
 
-def test_every_hook_is_either_a_kind_of_component_a_moment_or_the_commands():
+def test_every_hook_is_a_kind_of_component_a_moment_the_argument_types_or_the_commands():
     hooks = {name for name in vars(hookspecs) if name.startswith("taskproc_")}
-    assert hooks == {kind.hook for kind in KINDS} | set(MOMENTS) | {COMMANDS_HOOK}
+    assert hooks == {kind.hook for kind in KINDS} | set(MOMENTS) | {ARGUMENT_TYPES_HOOK, COMMANDS_HOOK}
 
 
 def test_a_default_component_is_found_by_name_and_made_with_options():
@@ -496,6 +496,100 @@ def test_two_plugins_of_one_name_are_told_apart_by_distribution(install):
 def test_one_class_from_two_plugins_is_no_conflict():
     first, second = plugin(taskproc_register_launchers=[Nice]), plugin(taskproc_register_launchers=(Nice,))
     assert Registry([first, second]).launcher("nice") == Nice()
+
+
+# -- argument types
+
+TYPE_PLUGIN = """
+    from taskproc.hookspecs import hookimpl
+    from taskproc.interfaces import ArgumentType
+
+    @hookimpl
+    def taskproc_register_argument_types():
+        return [ArgumentType("somewhere.deep:Outer.Frame", lambda frame: frame.rows)]
+"""
+
+
+def types_plugin(*types: Any) -> object:
+    return plugin(taskproc_register_argument_types=list(types))
+
+
+def test_a_registered_class_is_found_by_name_with_the_plugin_that_knows_it(install):
+    install("frames", TYPE_PLUGIN)
+    registry = Registry()
+    found = registry.argument_type("somewhere.deep:Outer.Frame")
+    assert found is not None
+    assert found.type.name == "somewhere.deep:Outer.Frame"
+    assert found.plugin == "plugin 'frames' (taskproc-frames 1.0)"
+    assert registry.argument_type("somewhere.deep:Frame") is None
+    assert Registry(["no:frames"]).argument_type("somewhere.deep:Outer.Frame") is None
+
+
+def test_no_plugin_is_loaded_before_a_class_is_asked_for(install):
+    module = install("frames", TYPE_PLUGIN)
+    registry = Registry()
+    assert module not in sys.modules
+    registry.argument_type("somewhere:else")
+    assert module in sys.modules
+
+
+def test_argument_types_are_listed_with_the_components(install):
+    install("frames", TYPE_PLUGIN, version="2.5")
+    (info,) = [info for info in Registry().components() if info.kind == "argument type"]
+    assert (info.name, info.plugin) == ("somewhere.deep:Outer.Frame", "frames")
+    assert (info.distribution, info.version, info.options) == ("taskproc-frames", "2.5", ())
+
+
+def test_a_class_that_two_plugins_register_is_refused_naming_both_when_it_is_asked_for(install):
+    install("one", TYPE_PLUGIN)
+    install("two", TYPE_PLUGIN)
+    registry = Registry()
+    registry.load_all()
+    assert registry.argument_type("another:Class") is None
+    for _ in range(2):
+        with pytest.raises(
+            DuplicateComponentError, match=r"'one' \(taskproc-one 1\.0\) and .*'two'"
+        ) as error:
+            registry.argument_type("somewhere.deep:Outer.Frame")
+    assert "-p no:one or -p no:two" in str(error.value)
+    assert Registry(["no:one"]).argument_type("somewhere.deep:Outer.Frame") is not None
+
+
+def test_one_argument_type_from_two_plugins_is_no_conflict():
+    one = ArgumentType("m:C", str)
+    found = Registry([types_plugin(one), types_plugin(one)]).argument_type("m:C")
+    assert found is not None
+    assert found.type is one
+
+
+def test_a_plugin_that_is_registered_later_is_heard_of():
+    registry = Registry()
+    assert registry.argument_type("m:C") is None
+    registry.register(types_plugin(ArgumentType("m:C", str)))
+    assert registry.argument_type("m:C") is not None
+
+
+@pytest.mark.parametrize(
+    ("types", "said"),
+    [
+        ([str], "<class 'str'> is no taskproc.interfaces.ArgumentType"),
+        ([ArgumentType("pandas.DataFrame", str)], "'pandas.DataFrame': give the class as 'module:Qualname'"),
+        ([ArgumentType(dict, str)], "give the class as 'module:Qualname'"),  # type: ignore[arg-type]
+        ([ArgumentType("m:C", 5)], "has the encode 5, which can't be called"),  # type: ignore[arg-type]
+        ([ArgumentType("m:C", str), ArgumentType("m:C", repr)], "registers the argument type 'm:C' twice"),
+    ],
+)
+def test_what_is_no_argument_type_is_the_plugins_fault(types, said):
+    with pytest.raises(PluginError, match="plugin 'ThrowAway': ") as error:
+        Registry([types_plugin(*types)]).argument_type("m:C")
+    assert said in str(error.value)
+
+
+def test_a_broken_plugin_that_nobody_asked_for_hides_no_class_of_another(install):
+    install("broken", "import nowhere_to_be_found")
+    install("frames", TYPE_PLUGIN)
+    with pytest.warns(PluginWarning, match="'broken'"):
+        assert Registry().argument_type("somewhere.deep:Outer.Frame") is not None
 
 
 # -- options

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from taskproc.core.arguments import Registration
 from taskproc.errors import DuplicateComponentError, PluginError, UnknownComponentError
 from taskproc.interfaces import CacheBackend, ExecutorProvider, Launcher, Reporter
 from taskproc.registry.components import (
+    ARGUMENT_TYPE,
     CACHE_BACKEND,
     COMPONENT_NAME,
     EXECUTOR,
@@ -89,6 +91,7 @@ class Registry:
         self._lock = threading.RLock()
         self._commands: list[click.Command] | None = None
         self._handed_out: set[tuple[Kind, str]] = set()
+        self._types: dict[str, Registration | None] = {}
 
     def register(self, plugin: object, name: str | None = None) -> None:
         """Register a plugin object, at once.
@@ -102,6 +105,7 @@ class Registry:
                 raise PluginError(f"{source} is registered already")
             if not self._loader.load(source):
                 raise PluginError(str(self._loader.failures.pop()))
+            self._types.clear()
 
     # -- components by name
 
@@ -197,6 +201,34 @@ class Registry:
             text += f"; it may be in one of the plugins that failed to load: {broken}"
         return text
 
+    # -- argument types, by the name of their class
+
+    def argument_type(self, class_name: str) -> Registration | None:
+        """What a plugin has registered for a class (`module:Qualname`), or None; loads all plugins.
+
+        Raises:
+            DuplicateComponentError: two plugins have registered the class.
+            PluginError: a plugin asked for can't be used.
+        """
+        # Asked for each object of such a class: one look in a dict.
+        try:
+            return self._types[class_name]
+        except KeyError:
+            self.load_all()
+        with self._lock:
+            found = self._types[class_name] = self._registration(class_name)
+        return found
+
+    def _registration(self, class_name: str) -> Registration | None:
+        offered = [one for one in self._loader.types if one.type.name == class_name]
+        if any(one.type != offered[0].type for one in offered):
+            sources = [one.source for one in offered]
+            raise DuplicateComponentError(
+                f"{len(sources)} plugins register the class {class_name}: "
+                f"{' and '.join(map(str, sources))}; keep one of them, with {_ways_out(sources)}"
+            )
+        return Registration(offered[0].type, str(offered[0].source)) if offered else None
+
     # -- moments, commands, and what there is
 
     def listen(self, reporters: Iterable[object] = ()) -> RunListeners:
@@ -222,14 +254,18 @@ class Registry:
         return RunListeners(calls)
 
     def components(self) -> list[ComponentInfo]:
-        """Every component on offer, by kind and name; loads all plugins, and raises nothing."""
+        """Every component and argument type on offer, by kind and name; loads all, raises nothing."""
         with self._lock:
             self._loader.load_everything()
             infos = [
                 ComponentInfo(kind.word, cls.name, of.name, of.distribution, of.version, options_of(cls))
                 for kind, cls, of in self._loader.offers
             ]
-        order = [kind.word for kind in KINDS]
+            infos += [
+                ComponentInfo(ARGUMENT_TYPE, one.name, of.name, of.distribution, of.version, ())
+                for one, of in self._loader.types
+            ]
+        order = [*[kind.word for kind in KINDS], ARGUMENT_TYPE]
         return sorted(infos, key=lambda info: (order.index(info.kind), info.name, info.plugin))
 
     def failures(self) -> list[PluginFailure]:

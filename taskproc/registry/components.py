@@ -21,7 +21,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from taskproc.errors import ComponentOptionError, PluginError, TaskprocError
-from taskproc.interfaces import CacheBackend, ExecutorProvider, Launcher, Reporter
+from taskproc.interfaces import ArgumentType, CacheBackend, ExecutorProvider, Launcher, Reporter
 
 
 class Kind(NamedTuple):
@@ -37,6 +37,10 @@ EXECUTOR = Kind("executor", ExecutorProvider, "taskproc_register_executors")
 LAUNCHER = Kind("launcher", Launcher, "taskproc_register_launchers")
 REPORTER = Kind("reporter", Reporter, "taskproc_register_reporters")
 KINDS = (CACHE_BACKEND, EXECUTOR, LAUNCHER, REPORTER)
+
+ARGUMENT_TYPE = "argument type"
+ARGUMENT_TYPES_HOOK = "taskproc_register_argument_types"
+_CLASS_NAME = re.compile(r"[^\s:.]+(?:\.[^\s:.]+)*:[^\s:]+")
 
 COMPONENT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+.-]*")
 _LOADING = (
@@ -100,6 +104,19 @@ def _fields_are_its_own(cls: type) -> bool:
     if "__dataclass_params__" in vars(cls):
         return True
     return all("ClassVar" in str(annotation) for annotation in inspect.get_annotations(cls).values())
+
+
+def fault_of_argument_type(one: object) -> str:
+    """What keeps `one` from being an argument type, in words; "" if nothing does."""
+    if not isinstance(one, ArgumentType):
+        return f"{one!r} is no taskproc.interfaces.ArgumentType: {ARGUMENT_TYPES_HOOK} returns those"
+    name: object = one.name
+    encode: object = one.encode
+    if not isinstance(name, str) or not _CLASS_NAME.fullmatch(name):
+        return f"an argument type is called {name!r}: give the class as 'module:Qualname'"
+    if not callable(encode):
+        return f"the argument type {one.name!r} has the encode {one.encode!r}, which can't be called"
+    return ""
 
 
 def options_of(cls: type) -> tuple[OptionInfo, ...]:

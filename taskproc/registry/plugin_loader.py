@@ -14,7 +14,15 @@ from typing import Any, NamedTuple, cast
 import pluggy
 
 from taskproc.errors import PluginError, PluginWarning
-from taskproc.registry.components import KINDS, Kind, fault_of_class, in_one_line
+from taskproc.interfaces import ArgumentType
+from taskproc.registry.components import (
+    ARGUMENT_TYPES_HOOK,
+    KINDS,
+    Kind,
+    fault_of_argument_type,
+    fault_of_class,
+    in_one_line,
+)
 from taskproc.registry.listeners import new_manager, register_checked
 from taskproc.registry.plugin_sources import PluginSource, PluginSources, titled
 
@@ -41,12 +49,20 @@ class Offer(NamedTuple):
     source: PluginSource
 
 
+class OfferedType(NamedTuple):
+    """An argument type, and the plugin that registers it."""
+
+    type: ArgumentType
+    source: PluginSource
+
+
 class PluginLoader:
     """The plugins that are loaded, what they offer, and what went wrong.
 
     Attributes:
         manager: has the hooks of every loaded plugin.
         offers: the component classes of the loaded plugins.
+        types: their argument types.
         failures: the plugins that could not be used.
     """
 
@@ -54,6 +70,7 @@ class PluginLoader:
         self.sources = sources
         self.manager = new_manager()
         self.offers: list[Offer] = []
+        self.types: list[OfferedType] = []
         self.failures: list[PluginFailure] = []
         self._tried: set[PluginSource] = set()
         self._loaded: list[tuple[PluginSource, object]] = []
@@ -110,18 +127,12 @@ class PluginLoader:
             name += "'"  # two distributions may give their plugins one name
         found = register_checked(self.manager, plugin, name)
         try:
-            offers = []
-            for kind in KINDS:
-                for implementation in (one for hook, one in found if hook == kind.hook):
-                    for cls in listed(kind.hook, implementation.function()):
-                        fault = fault_of_class(kind, cls)
-                        if fault:
-                            raise PluginError(fault)
-                        offers.append(Offer(kind, cls, source))
+            offers, types = _offers_of(source, found), _types_of(source, found)
         except BaseException:
             self.manager.unregister(name=name)
             raise
         self.offers += offers
+        self.types += types
         self._loaded.append((source, plugin))
 
     def tell_failures(self) -> None:
@@ -133,6 +144,31 @@ class PluginLoader:
             messages += self.sources.misspelt()
         for message in messages:
             warnings.warn(message, PluginWarning, stacklevel=4)
+
+
+def _offers_of(source: PluginSource, found: Sequence[tuple[str, pluggy.HookImpl]]) -> list[Offer]:
+    """The components of a plugin; PluginError if one of them is none."""
+    offers = []
+    for kind in KINDS:
+        for implementation in (one for hook, one in found if hook == kind.hook):
+            for cls in listed(kind.hook, implementation.function()):
+                fault = fault_of_class(kind, cls)
+                if fault:
+                    raise PluginError(fault)
+                offers.append(Offer(kind, cls, source))
+    return offers
+
+
+def _types_of(source: PluginSource, found: Sequence[tuple[str, pluggy.HookImpl]]) -> list[OfferedType]:
+    """The argument types of a plugin; PluginError if one of them is none, or stands twice."""
+    types: dict[str, OfferedType] = {}
+    for implementation in (one for hook, one in found if hook == ARGUMENT_TYPES_HOOK):
+        for one in listed(ARGUMENT_TYPES_HOOK, implementation.function()):
+            fault = fault_of_argument_type(one)
+            if fault or one.name in types:
+                raise PluginError(fault or f"it registers the argument type {one.name!r} twice")
+            types[one.name] = OfferedType(one, source)
+    return list(types.values())
 
 
 def failure_of(source: PluginSource, error: BaseException) -> PluginFailure:
