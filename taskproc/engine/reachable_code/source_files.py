@@ -26,6 +26,8 @@ from taskproc.modules import is_installed
 
 _TICK_NANOSECONDS = 2_000_000_000  # the coarsest clock of a file system in use
 
+_BY_VALUE = "<dynamic-code>"  # what cloudpickle calls the file of code that travelled by value
+
 
 class Sources:
     """The source files of this process, as they were when first asked for."""
@@ -116,10 +118,16 @@ class Sources:
 
         A loader that changes the code it compiles (pytest's, for one) can't be checked so.
         """
-        code = function.__code__
-        loader = function.__globals__.get("__loader__")
-        if not compiles_plainly(loader) and path is not None and os.path.isfile(path):
-            return True
+        code, names = function.__code__, function.__globals__
+        # What travelled by value has a few of its module's globals only.
+        home = names if "__loader__" in names else module_globals(str(names.get("__name__", "")))
+        loader = home.get("__loader__")
+        changes = loader is not None and not compiles_plainly(loader)
+        if changes and path is not None and os.path.isfile(path):
+            node = file.find(code)
+            return code.co_filename != _BY_VALUE or (
+                node is not None and _begins(node) == code.co_firstlineno
+            )
         same_name = file.compiled(code.co_qualname)
         if code in same_name:
             return True
@@ -135,12 +143,17 @@ class Sources:
 
 
 def source_path(code: CodeType, names: Mapping[str, Any]) -> str:
-    """The file of a code object; a script's may be told relative to a folder left since."""
+    """The file of a code object.
+
+    A script's may be told relative to a folder left since, and code that travelled by value has
+    lost it; the module's globals know better.
+    """
     path = code.co_filename
+    if os.path.isabs(path):
+        return path
     known = _module_path(names)
-    if known is not None and not os.path.isabs(path) and os.path.basename(path) == os.path.basename(known):
-        return known
-    return path
+    is_known = known is not None and (path == _BY_VALUE or os.path.basename(path) == os.path.basename(known))
+    return known if known is not None and is_known else path
 
 
 def find_module_file(name: str) -> str | None:
@@ -211,6 +224,10 @@ def _parse(path: str) -> SourceFile | None:
             return SourceFile(text, path) if text else None
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+
+
+def _begins(node: Function) -> int:
+    return node.lineno if isinstance(node, ast.Lambda) else first_line(node)
 
 
 def _spans(node: ast.ClassDef, line: int) -> bool:
