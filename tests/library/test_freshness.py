@@ -144,24 +144,38 @@ def test_the_times_of_the_files_do_not_count(place: Path, which: str) -> None:
     assert run(Everything, place)[1] == {}
 
 
-def test_an_older_entry_put_back_under_the_times_of_the_newer_is_told_by_its_content(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.filterwarnings("ignore::taskproc.errors.DamagedEntryWarning")
+@pytest.mark.parametrize("seen", ["a1", "b1"])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_an_older_entry_put_back_under_the_times_and_sizes_of_the_newer_gives_no_wrong_answer(
+    place: Path, seen: str, indexed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run(Shown, place) == ("<a>", {"Seen": 1, "Shown": 1})
-    entry = place / Seen.task_name
-    shutil.copytree(entry, place.parent / "kept")
+    """Written into the very same files, so that nothing but their content tells that they are others."""
+    answer = f"<{seen[0]}>"
+    assert run(Shown, place)[0] == "<a>"
+    (record,) = (place / Seen.task_name).glob("*/record.json")
+    result = record.with_name("result.pkl.gz")
+    older = record.read_bytes(), result.read_bytes()
     monkeypatch.setenv("SEEN", "b1")
-    assert run(Shown, place) == ("<b>", {"Seen": 1, "Shown": 1})
-    times = {path.relative_to(entry): path.stat().st_mtime_ns for path in entry.rglob("*")}
-    shutil.copytree(place.parent / "kept", entry, dirs_exist_ok=True)
-    for name, was in times.items():
-        os.utime(entry / name, ns=(was, was))
-    assert run(Shown, place) == ("<b>", {"Seen": 1, "Shown": 1})
-    shutil.copytree(place.parent / "kept", entry, dirs_exist_ok=True)
-    for name, was in times.items():
-        os.utime(entry / name, ns=(was, was))
-    monkeypatch.setenv("SEEN", "a1")
-    assert run(Shown, place) == ("<a>", {"Shown": 1})  # the upstream is whole and right, as of old
+    assert run(Shown, place)[0] == "<b>"
+    length = max(len(older[0]), record.stat().st_size)
+    record.write_bytes(record.read_bytes().rstrip(b"\n").ljust(length - 1) + b"\n")
+    run(Shown, place)  # the index now knows the record as it is
+    for path, content in zip((record, result), older, strict=True):
+        was = path.stat()
+        if path == record:
+            content = content.rstrip(b"\n").ljust(length - 1) + b"\n"
+        path.write_bytes(content)
+        assert path.stat().st_size == was.st_size
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    if not indexed:
+        next(path for path in place.iterdir() if path.name.startswith("index")).unlink()
+    monkeypatch.setenv("SEEN", seen)
+    assert run(Shown, place)[0] == answer
+    with Cache(place):
+        Shown().clear_task()
+    assert run(Shown, place)[0] == answer  # now the upstream's result is really read
+    assert run(Seen, place)[0] == seen[0]
 
 
 CLOCK = """
