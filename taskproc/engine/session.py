@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 from taskproc.core.arguments import Encoder, canonical
 from taskproc.core.binding import NEW, READY, TaskState
 from taskproc.core.freshness import Circumstances, code_mode, make_plan, named_code
-from taskproc.core.graph import Input, Node, TaskGraph, attributes_left, build_graph, node_of
+from taskproc.core.graph import Input, Node, TaskGraph, attributes_now, build_graph, node_of
 from taskproc.core.records import (
     ALSO_READ,
     JSON,
@@ -174,7 +174,7 @@ class Cache(contextlib.ContextDecorator):
                     f"{type(value).__qualname__}), each time a task with it is constructed; pass it as the "
                     "output of a task, or as an InputFile, or give its class a short `__task_args__`",
                     SlowKeyWarning,
-                    stacklevel=5,
+                    stacklevel=4,
                 )
 
     def initialise(self, depth: int, call: Callable[[], None]) -> None:
@@ -357,7 +357,7 @@ class Cache(contextlib.ContextDecorator):
         """What the order of a job says of its task beside what the graph knows."""
         task = node.task
         names = named_code(node, records)
-        left = attributes_left(task, self.encoder, _pickle_digest)
+        attributes, left = attributes_now(node, self.encoder, _pickle_digest)
         notes: dict[str, JSON] = {}
         if packages := self.codes.packages(type(task)):
             notes["packages"] = packages
@@ -365,6 +365,7 @@ class Cache(contextlib.ContextDecorator):
             notes["names"] = list(names)
         return {
             "code": self.codes.of(type(task), names),
+            "attributes_digest": attributes,
             "inputs": tuple([self._input_order(file) for file in node.inputs]),
             "left": {name: _brief(value) for name, value in left.items()} if left else None,
             "notes": notes or None,
