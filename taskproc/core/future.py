@@ -160,7 +160,9 @@ class Item(Indexable, Encodable, Generic[T_co]):
         return self.future.get_upstreams()
 
     def encode_with(self, encoder: Encoder) -> JSON:
-        return {"__item__": encoder.encode(self.key), "of": encoder.encode(self.future)}
+        return _of_subclass(
+            encoder, self, Item, {"__item__": encoder.encode(self.key), "of": encoder.encode(self.future)}
+        )
 
     def fresh_copy(self) -> Self:
         copied = copy.copy(self)
@@ -189,7 +191,7 @@ class Const(Indexable, Encodable, Generic[T_co]):
         return ()
 
     def encode_with(self, encoder: Encoder) -> JSON:
-        return {"__const__": encoder.encode(self.value)}
+        return _of_subclass(encoder, self, Const, {"__const__": encoder.encode(self.value)})
 
     def fresh_copy(self) -> Self:
         copied = copy.copy(self)
@@ -222,7 +224,7 @@ class FutureList(list[Future[T]], Encodable):
 
     def encode_with(self, encoder: Encoder) -> JSON:
         _checked(enumerate(self), self)
-        return {"__future_list__": encoder.encode(list(self))}
+        return _of_subclass(encoder, self, FutureList, {"__future_list__": encoder.encode(list(self))})
 
     @overload
     def __getitem__(self, key: SupportsIndex) -> Future[T]: ...
@@ -282,7 +284,7 @@ class FutureDict(dict[K, Future[T]], Encodable):
 
     def encode_with(self, encoder: Encoder) -> JSON:
         _checked(self.items(), self)
-        return {"__future_dict__": encoder.encode(dict(self))}
+        return _of_subclass(encoder, self, FutureDict, {"__future_dict__": encoder.encode(dict(self))})
 
     def __or__(self, other: dict[A, Future[B]]) -> FutureDict[K | A, T | B]:  # type: ignore[override]
         return FutureDict(dict(self) | other) if isinstance(other, dict) else NotImplemented
@@ -295,6 +297,12 @@ class FutureDict(dict[K, Future[T]], Encodable):
 
     def __repr__(self) -> str:
         return f"FutureDict({super().__repr__()})"
+
+
+def _of_subclass(encoder: Encoder, future: Any, ours: type, form: dict[str, JSON]) -> dict[str, JSON]:
+    """The form of a Future of ours, with the class if that is somebody's own: it may give another value."""
+    kind = type(future)
+    return form if kind is ours else {"__future__": encoder.name_of_class(kind), "as": form}
 
 
 def is_future(value: Any) -> bool:

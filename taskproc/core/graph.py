@@ -5,12 +5,13 @@ Knows nothing of what is stored, and reads no files. Walks without recursion, so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from taskproc.core.arguments import Encoder
 from taskproc.core.arguments.canonical import canonical
+from taskproc.core.arguments.hidden_state import hides_state
 from taskproc.core.arguments.names import class_name, named_code
 from taskproc.core.future import PLAIN, futures_in
 from taskproc.core.input_file import InputFile
@@ -139,17 +140,7 @@ def _visit(
                     )
                 found.append(Upstream(path, upstream._task.key))
                 tasks.append(upstream)
-    if tasks:
-        encoder = encoder.leaving_out({upstream.key for upstream in found})
-    counted: dict[str, JSON] = {}
-    for name, value in attributes.items():
-        if not name.startswith("_"):
-            counted[name] = _encoded(task, name, value, encoder, fallback)
-        elif type(value) not in PLAIN and not isinstance(value, Task):
-            # Of a hidden attribute the Futures count alone: which item of what they stand for.
-            futures = [_encoded(task, path, one, encoder, fallback) for path, one in futures_in(value, name)]
-            if futures:
-                counted[name] = futures
+    counted = _counted(task, attributes, {upstream.key for upstream in found}, encoder, fallback)
     text = canonical(counted)
     names = {*named_code(text), *_called_on(tasks, task)}
     if not names.issubset(task._task.named_code):
@@ -168,20 +159,46 @@ def _called_on(upstreams: Sequence[Task], task: Task) -> Iterator[str]:
             yield f"{class_name(cls)}.{name}"
 
 
-def attributes_left(task: Task, encoder: Encoder, fallback: Fallback) -> dict[str, JSON]:
-    """What `__init__` left in the public attributes, for people: the JSON of each.
+def _counted(
+    task: Task,
+    attributes: Mapping[str, Any],
+    upstreams: Collection[TaskKey],
+    encoder: Encoder,
+    fallback: Fallback,
+) -> dict[str, JSON]:
+    """The JSON of what counts of the attributes; tasks of these keys are not named in it."""
+    if upstreams:
+        encoder = encoder.leaving_out(upstreams)
+    counted: dict[str, JSON] = {}
+    for name, value in attributes.items():
+        if not name.startswith("_"):
+            counted[name] = _encoded(task, name, value, encoder, fallback)
+        elif type(value) not in PLAIN and not isinstance(value, Task):
+            # Of a hidden attribute the Futures count alone: which item of what they stand for.
+            futures = [_encoded(task, path, one, encoder, fallback) for path, one in futures_in(value, name)]
+            if futures:
+                counted[name] = futures
+    return counted
 
-    Without what has upstreams or input files in it, and what is an argument under its own name.
+
+def attributes_now(node: Node, encoder: Encoder, fallback: Fallback) -> tuple[str, dict[str, JSON]]:
+    """The digest of a task's attributes as they are now, and what of them there is to show to people.
+
+    A task that ran in this process may have changed what another one holds as well. Shown is
+    the JSON of the public attributes without upstreams or input files in them, but for those
+    that are an argument under its own name.
     """
-    args = task._task.args
-    left: dict[str, JSON] = {}
-    for name, value in plain_attributes(task).items():
-        if name.startswith("_") or (type(value) not in PLAIN and any(_upstreams_in(value, name))):
-            continue
-        encoded = _encoded(task, name, value, encoder, fallback)
-        if name not in args or args[name] != encoded or type(args[name]) is not type(encoded):
-            left[name] = encoded
-    return left
+    task = node.task
+    attributes, args = plain_attributes(task), task._task.args
+    counted = _counted(task, attributes, {upstream.key for upstream in node.upstreams}, encoder, fallback)
+    left = {
+        name: encoded
+        for name, encoded in counted.items()
+        if not (name in args and args[name] == encoded and type(args[name]) is type(encoded))
+        and not name.startswith("_")
+        and not (type(attributes[name]) not in PLAIN and _upstreams_in(attributes[name], name))
+    }
+    return content_digest(canonical(counted)), left
 
 
 def _upstreams_in(value: Any, name: str) -> list[tuple[str, Task | InputFile]]:
@@ -200,10 +217,16 @@ def _encoded(task: Task, name: str, value: Any, encoder: Encoder, fallback: Fall
         return encoder.encode(value)
     except ArgumentError:
         pass
+    kind = type(value)
+    plain = vars(value) if hasattr(value, "__dict__") and not hides_state(kind, object) else None
+    if plain is not None and not any("__slots__" in vars(base) for base in kind.__mro__[:-1]):
+        try:  # rather than its pickle, which may differ from process to process
+            return {"__object__": class_name(kind), "vars": encoder.encode(plain)}
+        except ArgumentError:
+            pass
     try:
-        return {"__object__": class_name(type(value)), "pickle": fallback(value)}
+        return {"__object__": class_name(kind), "pickle": fallback(value)}
     except Exception as error:
-        kind = type(value)
         raise ArgumentError(
             f"{task!r}.{name}, an object of class {kind.__module__}.{kind.__qualname__}, can't be pickled "
             f"({type(error).__name__}: {error}), so no worker could have it; make it in run_task instead"

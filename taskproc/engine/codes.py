@@ -46,6 +46,10 @@ class Codes:
         """The JSON form of a function without a name as an argument."""
         return self._reader.encode_function(function)
 
+    def of_made_class(self, cls: type) -> str:
+        """A digest of the code of a class that a function made, to tell it from the next one."""
+        return self._reader.class_code(cls)
+
     def of(self, cls: type[Task], names: tuple[str, ...]) -> str:
         """The fingerprint of a class, and of the functions and classes it depends on besides."""
         if not names:

@@ -171,7 +171,6 @@ class Payloads:
             node.task._task.args,
             self._attributes(node.task),
             upstreams,
-            attributes_digest=node.attributes,
             **facts,
         )
 

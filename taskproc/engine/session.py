@@ -103,6 +103,7 @@ class Cache(contextlib.ContextDecorator):
         self._newest_class = Task._task_serial
         self.codes = Codes(self.backend)
         self.encoder = Encoder(self.codes.encode_function, self.registry.argument_type)
+        self.encoder.class_code = self.codes.of_made_class
         self._runs = 0
         self._runs_lock = threading.Lock()
         self.backend.open()

@@ -183,7 +183,7 @@ def put(cache: Cache, task: Task, value: Any) -> None:
                 args=task._task.args,
                 code=facts["code"],
                 code_scheme=survey.now.code_scheme,
-                attributes=node.attributes,
+                attributes=facts["attributes_digest"],
                 upstreams=upstream_records(node, survey.records),
                 digest=digest,
                 version=content_version(digest, data),

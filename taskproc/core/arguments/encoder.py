@@ -11,6 +11,7 @@ from types import FunctionType
 from typing import Any
 
 from taskproc.core.arguments.encodings import MAX_DEPTH, Encodable, encoding_for
+from taskproc.core.arguments.names import class_name
 from taskproc.core.arguments.plain_encodings import LARGE, Encoding
 from taskproc.core.arguments.registered import FindType
 from taskproc.core.records import JSON
@@ -29,17 +30,20 @@ class Encoder:
 
     Attributes:
         where: what is being encoded, for error messages.
+        class_code: gives a digest of the code of a class that was made in a function, by which it
+            is told from the next one that the function makes; None: such classes go by name.
         known_elsewhere: keys of the tasks that are written down without their names, since
             whoever compares the JSON compares them beside it.
     """
 
-    __slots__ = ("_depth", "_encodings", "code_of", "find_type", "known_elsewhere", "where")
+    __slots__ = ("_depth", "_encodings", "class_code", "code_of", "find_type", "known_elsewhere", "where")
 
     def __init__(
         self, code_of: Callable[[FunctionType], JSON] | None = None, find_type: FindType | None = None
     ) -> None:
         self.code_of = code_of
         self.find_type = find_type
+        self.class_code: Callable[[type], str] | None = None
         self.known_elsewhere: Collection[object] = ()
         self.where = "value"
         self._depth = 0
@@ -69,10 +73,18 @@ class Encoder:
             encoding = self._encodings[kind] = encoding_for(kind)
         return encoding(self._inside(self.where if where is None else where), value)
 
+    def name_of_class(self, kind: type) -> str:
+        """What a class is called: by its name and, if a function made it, by its code as well."""
+        name = class_name(kind)
+        if "<locals>" not in name or self.class_code is None:
+            return name
+        return f"{name}#{self.class_code(kind)}"
+
     def leaving_out(self, keys: Collection[object]) -> Encoder:
         """This encoder, for one to whom the tasks of these keys are known elsewhere."""
         other = Encoder(self.code_of, self.find_type)
         other._encodings = self._encodings
+        other.class_code = self.class_code
         other.known_elsewhere = keys
         return other
 
@@ -86,6 +98,7 @@ class Encoder:
         inner = object.__new__(Encoder)
         inner.code_of = self.code_of
         inner.find_type = self.find_type
+        inner.class_code = self.class_code
         inner.known_elsewhere = self.known_elsewhere
         inner.where = where
         inner._depth = self._depth + 1

@@ -97,8 +97,8 @@ def _encode_with_itself(encoder: Encoder, value: Encodable) -> JSON:
 def encode_enum(encoder: Encoder, value: enum.Enum) -> JSON:
     # Combined flags have no name of their own in every version of Python.
     if isinstance(value, enum.Flag):
-        return {"__enum__": class_name(type(value)), "value": encoder.encode(value.value)}
-    return {"__enum__": class_name(type(value)), "name": value.name}
+        return {"__enum__": encoder.name_of_class(type(value)), "value": encoder.encode(value.value)}
+    return {"__enum__": encoder.name_of_class(type(value)), "name": value.name}
 
 
 def _encode_class(encoder: Encoder, value: type) -> JSON:
@@ -143,13 +143,13 @@ def _encode_own_way(encoder: Encoder, value: Any) -> JSON:
     told = value.__task_args__
     where = f"{encoder.where}.__task_args__"
     return {
-        "__object__": class_name(type(value)),
+        "__object__": encoder.name_of_class(type(value)),
         "args": encoder.encode(told() if callable(told) else told, where),
     }
 
 
 def _encode_foreign_future(encoder: Encoder, value: Any) -> JSON:
-    name = class_name(type(value))
+    name = encoder.name_of_class(type(value))
     return {"__future__": name, "json": encoder.encode(value.to_json(), f"{encoder.where}.to_json()")}
 
 
@@ -160,7 +160,7 @@ def encode_fields(encoder: Encoder, value: Any) -> JSON:
         _refuse_more_than(encoder, value, names)
     where = encoder.where
     encoded = {
-        "__object__": class_name(kind),
+        "__object__": encoder.name_of_class(kind),
         "fields": {
             name: encoder.encode(getattr(value, name), f"{where}.{name}")
             for name in names
@@ -226,7 +226,7 @@ class SubclassEncoding:
             plain = encoder.encode(_PLAIN_VALUE[self.base](value))
         else:
             plain = STANDARD[class_name(self.base)](encoder, value)
-        return {"__subclass__": class_name(type(value)), "value": plain}
+        return {"__subclass__": encoder.name_of_class(type(value)), "value": plain}
 
 
 def _subclass_encoding(kind: type) -> Encoding | None:
@@ -250,7 +250,7 @@ def encode_namedtuple(encoder: Encoder, value: Any) -> JSON:
     where = encoder.where
     items = zip(value._fields, tuple.__iter__(value), strict=True)
     fields = {name: encoder.encode(item, f"{where}.{name}") for name, item in items}
-    return {"__object__": class_name(type(value)), "fields": fields}
+    return {"__object__": encoder.name_of_class(type(value)), "fields": fields}
 
 
 def builtin_base(kind: type) -> type | None:

@@ -56,7 +56,9 @@ def encode_registered(encoder: Encoder, value: Any, registration: Registration) 
     where = f"{encoder.where} ({name} by {registration.plugin})"
     try:
         told = registration.type.encode(value)
-    except (Exception, SystemExit) as error:
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic in Rust code, as polars has it, is no Exception
         raise ArgumentError(
             f"{where}: the plugin failed to encode it: {type(error).__name__}: {error}; pass the object as "
             "the output of a task, or report this to the plugin's authors"
