@@ -6,8 +6,9 @@ Decides the order of these steps only. The engine is imported when they begin, s
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,10 +50,12 @@ def opened_task(entry: Entry, given: Given) -> Iterator[Opened]:
     from taskproc.imports import no_stale_bytecode
 
     with no_stale_bytecode():
-        cls, defaults = entry()
+        with prints_apart(given.as_json):
+            cls, defaults = entry()
         with opened_cache(given, defaults) as (cache, settings):
-            arguments = entry_arguments(cls, settings.kwargs, settings.assigned)
-            yield Opened(cache, construct(cls, arguments), settings)
+            with prints_apart(given.as_json):
+                task = construct(cls, entry_arguments(cls, settings.kwargs, settings.assigned))
+            yield Opened(cache, task, settings)
 
 
 class Looked(NamedTuple):
@@ -86,7 +89,8 @@ def opened_file(file: str, given: Given) -> Iterator[Looked]:
 
     with no_defaults(), no_stale_bytecode():
         path, name = split_entry(file)
-        module, defaults = load_module(path)
+        with prints_apart(given.as_json):
+            module, defaults = load_module(path)
         entry = name if path != file else None
         with opened_cache(given, replace(defaults, kwargs=None)) as (cache, settings):
             yield Looked(cache, module, path, entry, settings, defaults.kwargs or {})
@@ -101,6 +105,11 @@ def opened_cache(given: Given, defaults: DefaultArguments) -> Iterator[tuple[Cac
     set_log_level(settings.loglevel)
     with Cache(settings.output, plugins=settings.plugins) as cache:
         yield cache, settings
+
+
+def prints_apart(is_json: bool) -> AbstractContextManager[object]:
+    """Where stdout is for JSON alone: what the user's code prints goes to stderr."""
+    return redirect_stdout(sys.stderr) if is_json else nullcontext()
 
 
 def load(file: str) -> tuple[type[Task], DefaultArguments]:

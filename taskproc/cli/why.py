@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskproc.cli.opened import Looked, construct, opened_file
+from taskproc.cli.opened import Looked, construct, opened_file, prints_apart
 from taskproc.cli.options import code_options, log_level_option, plugin_option, which_task
 from taskproc.cli.output import quiet_when_closed
 from taskproc.cli.settings import Given, Settings
@@ -35,11 +35,13 @@ of that key. Then -a and --kwargs are arguments of the entry task.
 _MOST_EXPLAINED = 10
 
 
-def _callback(file: str, task: str, args: Sequence[str], as_json: bool, **words: Any) -> None:
+def _callback(file: str, task: str, args: Sequence[str], **words: Any) -> None:
     with opened_file(file, Given(**words)) as looked:
-        explained = _explained(looked, task, args)
+        is_json = looked.settings.as_json
+        with prints_apart(is_json):
+            explained = _explained(looked, task, args)
         with quiet_when_closed():
-            if as_json:
+            if is_json:
                 click.echo(json.dumps([_plain(one) for one, _ in explained], indent=2))
                 return
             for one, alike in explained:
