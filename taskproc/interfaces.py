@@ -105,7 +105,10 @@ class CacheBackend(ABC):
 
     @abstractmethod
     def look_up(self, keys: Collection[TaskKey]) -> dict[TaskKey, Record]:
-        """The records of those of `keys` that have a whole stored result; writes nothing."""
+        """The records of those of `keys` that have a whole stored result; writes nothing.
+
+        A result whose data files do not hold what its record says of them does not count.
+        """
 
     @abstractmethod
     def load(self, key: TaskKey, digest: str | None = None) -> bytes:

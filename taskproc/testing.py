@@ -478,16 +478,19 @@ class CacheBackendContract(ABC):
         again = backend.list_data(key)
         assert [old == new for old, new in zip(listed, again, strict=True)] == [True, False, True]
 
-    def test_a_result_whose_data_file_is_gone_or_cut_is_not_found(self, backend: CacheBackend) -> None:
+    def test_a_result_whose_data_file_is_gone_cut_or_changed_is_not_found(
+        self, backend: CacheBackend
+    ) -> None:
         key = example_key()
         record = self.store_with_data(backend, key, "whole")
         backend.index()
         assert backend.look_up([key]) == {key: record}
         file = backend.data_directory(key, create=False) / "model.bin"
-        file.write_text("cut")
-        assert backend.look_up([key]) == {}
-        file.write_text("whole")
-        assert backend.look_up([key]) == {key: record}
+        for other in ("cut", "whale"):
+            file.write_text(other)
+            assert backend.look_up([key]) == {}
+            file.write_text("whole")
+            assert backend.look_up([key]) == {key: record}
         file.unlink()
         assert backend.look_up([key]) == {}
 

@@ -300,6 +300,11 @@ def cut_data(cache: DirectoryCache) -> None:
     (entry_of(cache) / "data" / "file").write_text("cut")
 
 
+def changed_data(cache: DirectoryCache) -> None:
+    path = entry_of(cache) / "data" / "file"
+    path.write_text(path.read_text()[::-1])
+
+
 def cut_record(cache: DirectoryCache) -> None:
     path = entry_of(cache) / "record.json"
     path.write_bytes(path.read_bytes()[:-10])
@@ -311,10 +316,11 @@ def cut_record(cache: DirectoryCache) -> None:
         (removed_whole, "removed", "its files are gone"),
         (removed_with_all_of_the_name, "removed", "its files are gone"),
         (removed_record, "removed", "its files are gone"),
-        (removed_result, "removed", "result.pkl.gz is gone"),
-        (removed_data, "removed", "data/file is gone"),
-        (cut_result, "damaged", "bytes long instead of"),
-        (cut_data, "damaged", "data/file is 3 bytes long instead of 4"),
+        (removed_result, "damaged", "its result file is missing"),
+        (removed_data, "damaged", "the file data/file is missing"),
+        (cut_result, "damaged", "its result is not of the size that its record tells"),
+        (cut_data, "damaged", "data/file was changed by hand: it is 3 bytes long instead of 4"),
+        (changed_data, "damaged", "the file data/file was changed by hand"),
         (cut_record, "damaged", "record.json is not a whole record"),
     ],
 )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from taskproc import Cache, FutureList, Task
 from taskproc.default_plugins.directory_cache import DirectoryCache
+from taskproc.default_plugins.directory_cache import index as _index
 from taskproc.default_plugins.directory_cache import look_up as _look_up
 from taskproc.default_plugins.directory_cache.files import read_file
 from taskproc.interfaces import Record, TaskKey
@@ -20,6 +25,12 @@ from taskproc.testing import example_key, example_record
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file counts as at rest, as if all had been written long ago."""
+    monkeypatch.setattr(_index, "_AT_REST_NS", -(10**9))
 
 
 def fill(root: Path, count: int, payload: bytes = b"answer") -> dict[TaskKey, Record]:
@@ -60,6 +71,7 @@ def test_absent_entries_cost_no_opening_where_there_are_many(
     assert opened == []
 
 
+@pytest.mark.usefixtures("at_rest")
 def test_a_deleted_index_is_rebuilt_at_the_next_writing_and_not_by_looking(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +113,7 @@ def test_an_index_that_is_a_directory_or_not_writable_does_no_harm(root: Path) -
     assert cache.look_up(stored) == stored
 
 
+@pytest.mark.usefixtures("at_rest")
 def test_a_record_laid_out_by_hand_is_indexed_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = fill(root, 1)
     (path,) = root.rglob("record.json")
@@ -123,6 +136,94 @@ def test_rows_of_an_older_state_are_passed_over(root: Path) -> None:
         cache.save(record, b"newer", 9, durable=False)
     for reader in (looking, DirectoryCache(root)):
         assert reader.look_up(old) == old | {record.key: record for record in new}
+
+
+@pytest.mark.usefixtures("at_rest")
+def test_records_of_a_copy_are_read_once(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = fill(root, 20)
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    opened = count_reads(monkeypatch)
+    for _ in range(3):
+        cache = DirectoryCache(copy)
+        assert cache.look_up(stored) == stored
+        cache.index()
+    assert len(opened) == 20
+
+
+class Part(Task):
+    def __init__(self, number: int) -> None:
+        pass
+
+    def run_task(self) -> int:
+        return 1
+
+
+class Whole(Task):
+    def __init__(self) -> None:
+        self.parts = FutureList([Part(number) for number in range(20)])
+
+    def run_task(self) -> int:
+        return sum(self.parts.get_result())
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread", "process"])
+def test_no_record_is_opened_after_a_run_wherever_its_jobs_were_done(
+    root: Path, monkeypatch: pytest.MonkeyPatch, executor: str
+) -> None:
+    for _ in range(2):  # new entries, and replaced ones
+        with Cache(root):
+            assert Whole().run_graph(executor=executor, max_workers=2, force=True)[0] == 20
+        with monkeypatch.context() as patched:
+            opened = count_reads(patched)
+            with Cache(root):
+                assert Whole().run_graph()[1]["stats"] == {}
+        assert opened == []
+
+
+def test_an_older_record_put_back_under_the_times_of_the_newer_is_seen(root: Path) -> None:
+    (key,) = old = fill(root, 1)
+    (path,) = root.rglob("record.json")
+    older = path.read_bytes()
+    new = example_record(key, b"answer", args={"i": 1})
+    cache = DirectoryCache(root)
+    cache.save(new, b"answer", 9, durable=False)
+    cache.index()
+    was = path.stat()
+    assert (was.st_size, DirectoryCache(root).look_up([key])) == (len(older), {key: new})
+    time.sleep(0.02)  # the clock of the file system ticks
+    path.write_bytes(older)
+    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    for reader in (cache, DirectoryCache(root)):
+        assert reader.look_up([key]) == old
+
+
+@pytest.mark.parametrize("clears", [False, True])
+def test_of_two_records_saved_within_one_tick_the_later_is_seen_though_its_row_was_lost(
+    root: Path, clears: bool
+) -> None:
+    key = example_key()
+    records = [example_record(key, b"answer", args={"i": i}) for i in (1, 2, 3)]
+    for _ in range(100):
+        cache = DirectoryCache(root)
+        cache.save(records[0], b"answer", 9, durable=False)
+        cache.index()
+        killed = DirectoryCache(root)
+        for record in records[1:]:
+            if clears:
+                killed.discard([key])
+            killed.save(record, b"answer", 9, durable=False)
+            for reader in (cache, DirectoryCache(root)):
+                assert reader.look_up([key]) == {key: record}
+
+
+def test_a_record_that_was_read_within_the_tick_of_its_writing_gets_no_row(root: Path) -> None:
+    (key,) = fill(root, 1)
+    (root / "index.jsonl").unlink()
+    cache = DirectoryCache(root)
+    assert len(cache.look_up([key])) == 1
+    cache.index()
+    assert not (root / "index.jsonl").exists()
 
 
 def test_a_row_of_the_future_of_another_runner_is_seen_by_an_open_cache(

@@ -93,8 +93,9 @@ class DirectoryCache(Answers):
     def look_up(self, keys: Collection[TaskKey]) -> dict[TaskKey, Record]:
         """The records of those of `keys` that have a whole stored result; writes nothing.
 
-        An entry counts if its record can be read and is of this key, and the result and every
-        data file are there in the sizes that the record tells.
+        An entry counts if its record can be read and is of this key, the result is there in the
+        size that the record tells, and every data file with the content that the record tells
+        (files that are as they were when they were last read are not read again).
         """
         return self._state.looker.look_up(keys)
 
@@ -153,7 +154,8 @@ class DirectoryCache(Answers):
         text, signature = entries.save(
             self._state.files, make_folder, entry, record, payload, compress_level, durable
         )
-        self._state.looker.saved(record.key, text, signature)
+        data_state = self._state.data_files.take(entry, record.data) if record.data else ""
+        self._state.looker.saved(record.key, text, signature, data_state)
 
     def abandon(self, key: TaskKey) -> None:
         """A job failed: put back what `begin` set aside."""
@@ -230,7 +232,7 @@ class DirectoryCache(Answers):
 
         A symbolic link counts as what it says, not as what it points to.
         """
-        return entries.list_data(self._state.paths.entry(key))
+        return self._state.data_files.list(self._state.paths.entry(key))
 
     def log_paths(self, key: TaskKey) -> LogPaths:
         """Where the task's output goes."""

@@ -57,8 +57,10 @@ class Answers(CacheBackend):
         """
         from taskproc.default_plugins.directory_cache.moving import replace_record
 
-        text, signature = replace_record(self._state.files, self._state.paths, key, record)
-        self._state.looker.saved(record.key, text, signature)
+        state = self._state
+        data_state = state.looker.state_of_data(key) if record.data else ""  # a rename leaves it as it is
+        text, signature = replace_record(state.files, state.paths, key, record)
+        state.looker.saved(record.key, text, signature, data_state)
 
     def keep_code(self, digest: str, data: bytes) -> None:
         """Keep a text of source code under its digest, for `kept_code`.
@@ -113,7 +115,7 @@ class Answers(CacheBackend):
             told.append(failure)
         if state.looker.find(key) is not None:
             return sort_events(told)
-        return with_traces(told, key, entry, state.looker.last(key))
+        return with_traces(told, key, entry, state.looker.last(key), state.data_files)
 
     def post(self, run: str, facts: Mapping[str, JSON]) -> None:
         """Let others see what a run of this process is doing; replaces what it posted before.

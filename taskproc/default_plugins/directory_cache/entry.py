@@ -8,16 +8,14 @@ one, the new one, or stale; never one with a record that vouches for something e
 
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from taskproc.default_plugins.directory_cache.files import PART, Files
 from taskproc.default_plugins.directory_cache.formats import compress, encode_record
 from taskproc.default_plugins.directory_cache.index import signature
-from taskproc.interfaces import DataFile, Record, content_digest
+from taskproc.interfaces import DataFile, Record
 
 RESULT = "result.pkl.gz"
 RECORD = "record.json"
@@ -90,7 +88,8 @@ def save(
 ) -> tuple[bytes, str]:
     """Write result and record; `make_folder` makes the entry's folder (False: it was there).
 
-    Returns the record as it was written, and the signature of both files for the index.
+    Returns the record as it was written, and the signature of both files for the index ("" if
+    they are another writer's by now).
     """
     is_new = make_folder()
     result, described = f"{entry}/{RESULT}", f"{entry}/{RECORD}"
@@ -99,13 +98,13 @@ def save(
         chunks = _Counted(compress(payload, level))
         if is_new:
             # In a folder made just now no record vouches for it: no need to write it aside.
-            result_stat = files.write_new(result, chunks, durable)
+            files.write_new(result, chunks, durable)
             parts.append(result)
         else:
-            part, result_stat = files.write_aside(result, chunks, durable)
+            part, _ = files.write_aside(result, chunks, durable)
             parts.append(part)
         text = encode_record(record, chunks.size)
-        part, record_stat = files.write_aside(described, (text,), durable)
+        part, written = files.write_aside(described, (text,), durable)
         parts.append(part)
         if durable:
             _sync_data(files, entry, record.data)
@@ -130,7 +129,23 @@ def save(
         # The result is stored; what can't be removed now goes when the next job begins.
         with suppress(OSError):
             _forget_aside(files, entry)
-    return text, signature(record_stat, result_stat)
+    return text, signature_now(entry, written)
+
+
+def signature_now(entry: str, written: os.stat_result) -> str:
+    """The signature of an entry whose record was just `written` and renamed; "" if it is another's by now."""
+    # Only now, as a rename sets the time of a file's last change on most systems.
+    try:
+        record, result = os.stat(f"{entry}/{RECORD}"), os.stat(f"{entry}/{RESULT}")
+    except OSError:
+        return ""
+    if (record.st_ino, record.st_size, record.st_mtime_ns) != (
+        written.st_ino,
+        written.st_size,
+        written.st_mtime_ns,
+    ):
+        return ""
+    return signature(record, result)
 
 
 class _Counted:
@@ -185,49 +200,3 @@ def set_aside(files: Files, entry: str) -> None:
     for name in (RECORD, RESULT):
         with suppress(FileNotFoundError, NotADirectoryError):
             files.rename(f"{entry}/{name}", f"{entry}/{name}{DAMAGED}")
-
-
-def has_data(entry: str, data: Sequence[DataFile]) -> bool:
-    """Whether the data files are there, each of its size."""
-    try:
-        return all(os.lstat(f"{entry}/{DATA}/{file.path}").st_size == file.size for file in data)
-    except (OSError, ValueError):
-        return False
-
-
-def list_data(entry: str) -> tuple[DataFile, ...]:
-    """The files in the data directory, sorted by path.
-
-    A symbolic link counts as what it says, not as what it points to; folders and special
-    files (pipes, sockets) are not listed.
-    """
-    if not os.access(f"{entry}/{DATA}", os.F_OK):
-        return ()
-    found: list[DataFile] = []
-    folders = [""]
-    while folders:
-        folder = folders.pop()
-        try:
-            with os.scandir(f"{entry}/{DATA}/{folder}") as inside:
-                for item in inside:
-                    path = folder + item.name
-                    if item.is_dir(follow_symlinks=False):
-                        folders.append(f"{path}/")
-                    elif described := _describe(item.path, path):
-                        found.append(described)
-        except FileNotFoundError:
-            if folder:
-                raise
-    return tuple(sorted(found))
-
-
-def _describe(file_path: str, path: str) -> DataFile | None:
-    status = os.lstat(file_path)
-    if stat.S_ISLNK(status.st_mode):
-        target = b"link:" + os.fsencode(os.readlink(file_path))
-        return DataFile(path, status.st_size, content_digest(target))
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    with open(file_path, "rb") as file:
-        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-        return DataFile(path, os.fstat(file.fileno()).st_size, digest.hexdigest())

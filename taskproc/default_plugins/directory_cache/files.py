@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -48,15 +49,25 @@ class Files:
         """
         # The process and a counter are in the name: two writers of one path never share a file.
         part = f"{path}.{self._token}-{os.getpid()}-{next(self._counter)}{PART}"
-        return part, self.write_new(part, chunks, durable)
+        return part, self.write_new(part, chunks, durable, exact_time=True)
 
-    def write_new(self, path: str, chunks: Iterable[bytes], durable: bool) -> os.stat_result:
-        """Write a file that is not there yet; returns its stat. Nothing stays on failure."""
+    def write_new(
+        self, path: str, chunks: Iterable[bytes], durable: bool, exact_time: bool = False
+    ) -> os.stat_result:
+        """Write a file that is not there yet; returns its stat. Nothing stays on failure.
+
+        With `exact_time` two writings never leave the same time, however soon one follows the
+        other; the file system's own clock ticks every few milliseconds.
+        """
         descriptor = self._create(path)
         try:
             try:
                 for chunk in chunks:
                     self._write(descriptor, chunk)
+                if exact_time:
+                    now = time.time_ns()
+                    with suppress(OSError):  # not every file system lets times be set
+                        os.utime(descriptor, ns=(now, now))
                 if durable:
                     self._sync(descriptor)
                 described = os.fstat(descriptor)

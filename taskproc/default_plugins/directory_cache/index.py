@@ -1,9 +1,10 @@
 """Answer look-ups of many stored results from one file instead of one file each.
 
-The index only saves the opening and reading of records: a row counts while the stat of both
-files of its entry is what it was, so nothing can be wrong by it, and it may be deleted at any
-time. Rows are only ever added, a batch by one write, by any number of runners; a row whose
-check sum is wrong (torn, damaged) is passed over.
+The index only saves the reading of records and data files: a row counts while the stat of both
+files of its entry is what it was, and vouches for its data files only in the state that it
+tells; so nothing can be wrong by it, and it may be deleted at any time. Rows are only ever
+added, a batch by one write, by any number of runners; a row whose check sum is wrong (torn,
+damaged) is passed over.
 """
 
 # os.* on plain strings: what a cache costs is its system calls, and pathlib doubles them.
@@ -20,45 +21,63 @@ from taskproc.default_plugins.directory_cache.files import Files, read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record
 from taskproc.interfaces import Record
 
+_AT_REST_NS = 2_000_000_000
 _COMPACT_FROM = 1000
 _COMPACT_AT = 3
 """The file is written anew when it has so many times more rows than there are entries in it."""
 
 
 class Entry(NamedTuple):
-    """What the index knows of an entry: its signature, its record, the size of its result's file."""
+    """What the index knows of an entry.
+
+    Its signature, its record, the size of its result's file, and the state in which its data
+    files were what the record says ("" if none is known).
+    """
 
     signature: str
     record: Record
     result_bytes: int
+    data_state: str = ""
 
 
 def signature(record: os.stat_result, result: os.stat_result) -> str:
     """By what a row tells whether the two files of its entry are still the same."""
+    # The time of the last change (ctime) is there because nobody can set it by hand. A chmod or
+    # a new hard link changes it too; then the row is made anew, once.
     return (
-        f"{record.st_size} {record.st_mtime_ns} {record.st_ino}"
-        f" {result.st_size} {result.st_mtime_ns} {result.st_ino}"
+        f"{record.st_size} {record.st_mtime_ns} {record.st_ctime_ns} {record.st_ino}"
+        f" {result.st_size} {result.st_mtime_ns} {result.st_ctime_ns} {result.st_ino}"
     )
 
 
-def make_row(entry: str, entry_signature: str, record_text: bytes) -> bytes:
+def is_at_rest(status: os.stat_result, now: int) -> bool:
+    """Whether a file's last change lies so far back that a later one will show in its times."""
+    # The modification time can be set by hand, and may lie in the future; it only counts where
+    # a file system has no other.
+    return status.st_ctime_ns + _AT_REST_NS < now and abs(now - status.st_mtime_ns) > _AT_REST_NS
+
+
+def make_row(entry: str, entry_signature: str, record_text: bytes, data_state: str = "") -> bytes:
     """One line: check sum, entry (path below the root), signature and record, apart by tabs."""
+    if data_state:
+        entry_signature += f"|{data_state}"
     # A record that somebody has laid out over several lines is as good as one on one line.
     body = f"{entry}\t{entry_signature}\t".encode() + b" ".join(record_text.splitlines())
     return b"%08x\t%b\n" % (zlib.crc32(body), body)
 
 
 def _signature_of(row: bytes) -> str:
-    return row.split(b"\t", 3)[2].decode(errors="replace")
+    return row.split(b"\t", 3)[2].partition(b"|")[0].decode(errors="replace")
 
 
 def _read_row(row: bytes) -> Entry | None:
     checksum, _, body = row.partition(b"\t")
     if checksum != b"%08x" % zlib.crc32(body):
         return None
-    _, entry_signature, text = body.split(b"\t", 2)
+    _, states, text = body.split(b"\t", 2)
     decoded = decode_record(text)
-    return None if decoded is None else Entry(entry_signature.decode(), *decoded)
+    entry_signature, _, data_state = states.decode().partition("|")
+    return None if decoded is None else Entry(entry_signature, *decoded, data_state)
 
 
 def saved_at(entry: Entry) -> float:

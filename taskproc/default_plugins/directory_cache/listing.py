@@ -1,6 +1,8 @@
 """List what a directory cache holds: the names of tasks, and the entries of one name.
 
-An entry counts by the same rule as in a look-up, or if it has the note of a failed job.
+An entry counts by the same rule as in a look-up, but that data files are not read, only their
+sizes compared (a list is asked for often, and decides nothing); or if it has the note of a
+failed job.
 Only looks. The folder of a name may be escaped and cut short, so the name itself is read
 from what stands inside; a folder that holds nothing of ours is passed over.
 """
@@ -69,7 +71,7 @@ def stored(paths: Paths, looker: Looker, task_name: str) -> Iterator[StoredEntry
 
 
 def _entry(paths: Paths, looker: Looker, key: TaskKey) -> StoredEntry | None:
-    known = looker.find(key)
+    known = looker.find(key, reads_data=False)
     failure = read_failure(paths.entry(key), key)
     if known is None:
         return None if failure is None else StoredEntry(key, None, 0, failure)

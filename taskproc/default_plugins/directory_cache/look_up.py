@@ -1,8 +1,8 @@
 """Find which of many keys have a whole stored result, at the cost of two stats each.
 
-An entry is whole if its record can be read and is of the key asked for, and the result and
-every data file are there in the sizes that the record tells. What records say, and whether a
-result is stale, is not known here. Nothing is written.
+An entry is whole if its record can be read and is of the key asked for, the result is there in
+the size that the record tells, and every data file with the content that the record tells. What
+records say, and whether a result is stale, is not known here. Nothing is written.
 """
 
 # os.* on plain strings: what a cache costs is its system calls, and pathlib doubles them.
@@ -10,13 +10,15 @@ result is stale, is not known here. Nothing is written.
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Collection
 
-from taskproc.default_plugins.directory_cache.entry import RECORD, RESULT, has_data
+from taskproc.default_plugins.directory_cache.data_files import DataFiles, check_sizes, state_of
+from taskproc.default_plugins.directory_cache.entry import RECORD, RESULT
 from taskproc.default_plugins.directory_cache.files import read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record
-from taskproc.default_plugins.directory_cache.index import Entry, Index, make_row, signature
+from taskproc.default_plugins.directory_cache.index import Entry, Index, is_at_rest, make_row, signature
 from taskproc.default_plugins.directory_cache.names import Paths, leaf
 from taskproc.errors import DamagedEntryWarning
 from taskproc.interfaces import Record, TaskKey
@@ -28,9 +30,10 @@ _WORTH_LISTING = 2000
 class Looker:
     """Looks entries up, by the index where it can."""
 
-    def __init__(self, paths: Paths, index: Index) -> None:
+    def __init__(self, paths: Paths, index: Index, data_files: DataFiles) -> None:
         self._paths = paths
         self._index = index
+        self._data_files = data_files
         self._refresh = True
         self._warned: set[str] = set()
 
@@ -56,13 +59,13 @@ class Looker:
                         found[key] = known.record
         return found
 
-    def find(self, key: TaskKey) -> Entry | None:
+    def find(self, key: TaskKey, reads_data: bool = True) -> Entry | None:
         """A whole entry as `look_up` finds it, for who only looks: without a warning, nor for long.
 
         Of many entries that are listed, those that are not kept cost no room, and the garbage
-        collector no time.
+        collector no time. Without `reads_data` data files of the right sizes will do.
         """
-        return self._indexed(key, keeps=False) or self._read(key, warns=False)
+        return self._indexed(key, keeps=False) or self._read(key, warns=False, reads_data=reads_data)
 
     def last(self, key: TaskKey) -> Entry | None:
         """What the index says of an entry, whether or not it is there now."""
@@ -89,11 +92,17 @@ class Looker:
             known = self._index.get(place, signature(os.stat(f"{entry}/{RECORD}"), result), keeps)
         except OSError:
             return None
-        if known is None or not is_whole(key, entry, known.record, known.result_bytes, result.st_size):
+        if known is None or known.record.key != key or known.result_bytes != result.st_size:
+            return None
+        # Most have no data files, and pay nothing. Where the state of those that are there is not
+        # the one that was noted, `_read` looks at what they hold.
+        if (data := known.record.data) and (
+            not known.data_state or known.data_state != state_of(entry, data)
+        ):
             return None
         return known
 
-    def _read(self, key: TaskKey, warns: bool = True) -> Entry | None:
+    def _read(self, key: TaskKey, warns: bool = True, reads_data: bool = True) -> Entry | None:
         place = self._paths.place(key)
         entry = f"{self._paths.root}/{place}"
         if not os.access(f"{entry}/{RECORD}", os.F_OK):  # what is usual, without the price of an exception
@@ -104,15 +113,26 @@ class Looker:
         except OSError:
             return None
         decoded = decode_record(text)
-        if decoded is None:
+        # The key is compared since a folder may have been moved, or its name may differ by case only.
+        if decoded is None or decoded[0].key != key:
             return None
-        if is_whole(key, entry, *decoded, result.st_size):
-            seen = signature(described, result)
-            self._index.note(place, make_row(place, seen, text))
-            return Entry(seen, *decoded)
-        if warns and decoded[1] != result.st_size and decoded[0].key == key:
-            self._warn(key, entry, described, result)
-        return None
+        if decoded[1] != result.st_size:
+            if warns:
+                self._warn(key, entry, described, result)
+            return None
+        data, fault, data_state = decoded[0].data, "", ""
+        if data:
+            # Of a cache that can't be written to, where no row is kept, each process reads them once.
+            check = self._data_files.check if reads_data else check_sizes
+            fault, data_state = check(entry, data)
+        if fault:
+            return None
+        seen = signature(described, result)
+        # A row of a record that was written just now could outlive the next writing, if that left
+        # the same times; and without a state to trust it spares nobody the reading of data files.
+        if is_at_rest(described, time.time_ns()) and (data_state or not data):
+            self._index.note(place, make_row(place, seen, text, data_state))
+        return Entry(seen, *decoded, data_state)
 
     def _warn(self, key: TaskKey, entry: str, described: os.stat_result, result: os.stat_result) -> None:
         """Say once that a result is not of the size its record tells."""
@@ -136,17 +156,17 @@ class Looker:
         """Read what others added to the index, at the next look-up."""
         self._refresh = True
 
-    def saved(self, key: TaskKey, text: bytes, entry_signature: str) -> None:
+    def state_of_data(self, key: TaskKey) -> str:
+        """The state in which the data files of an entry are known to be as its record says, or ""."""
+        known = self._indexed(key, keeps=False)
+        return "" if known is None else known.data_state
+
+    def saved(self, key: TaskKey, text: bytes, entry_signature: str, data_state: str) -> None:
         """An entry was just saved: remember its row for `write_index`."""
-        place = self._paths.place(key)
-        self._index.note(place, make_row(place, entry_signature, text))
+        if entry_signature:
+            place = self._paths.place(key)
+            self._index.note(place, make_row(place, entry_signature, text, data_state))
 
     def write_index(self) -> None:
         """Write down the rows of what was saved, or had to be read, since the last time."""
         self._index.write()
-
-
-def is_whole(key: TaskKey, entry: str, record: Record, told: int, size: int) -> bool:
-    """Whether this record, found in the folder `entry`, vouches for a result of `size` bytes there."""
-    # The key is compared since a folder may have been moved, or its name may differ by case only.
-    return told == size and record.key == key and (not record.data or has_data(entry, record.data))

@@ -13,12 +13,11 @@ import errno
 import os
 from contextlib import suppress
 
-from taskproc.default_plugins.directory_cache.entry import FAILURE, RECORD, RESULT
+from taskproc.default_plugins.directory_cache.data_files import state_of
+from taskproc.default_plugins.directory_cache.entry import FAILURE, RECORD, RESULT, signature_now
 from taskproc.default_plugins.directory_cache.files import PART, Files, read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record, encode_record
-from taskproc.default_plugins.directory_cache.index import signature
 from taskproc.default_plugins.directory_cache.journal import read_failure
-from taskproc.default_plugins.directory_cache.look_up import is_whole
 from taskproc.default_plugins.directory_cache.names import Paths
 from taskproc.errors import CacheError, MissingResultError
 from taskproc.interfaces import Record, TaskKey
@@ -27,7 +26,8 @@ from taskproc.interfaces import Record, TaskKey
 def replace_record(files: Files, paths: Paths, key: TaskKey, record: Record) -> tuple[bytes, str]:
     """Put `record` in place of the record of `key`, in the folder of its own key.
 
-    Returns the record as it was written, and the signature of both files for the index.
+    Returns the record as it was written, and the signature of both files for the index ("" if
+    they are another writer's by now).
 
     Raises:
         MissingResultError: no result is stored that the record could be of.
@@ -57,7 +57,7 @@ def replace_record(files: Files, paths: Paths, key: TaskKey, record: Record) -> 
             if read_failure(target, record.key) is None:
                 files.unlink(f"{target}/{FAILURE}")  # it speaks of the old key
             files.remove_directory(paths.task(key.name))
-    return text, signature(described, os.stat(f"{target}/{RESULT}"))
+    return text, signature_now(target, described)
 
 
 def _find(paths: Paths, key: TaskKey, record: Record) -> tuple[str, int]:
@@ -72,7 +72,8 @@ def _find(paths: Paths, key: TaskKey, record: Record) -> tuple[str, int]:
         if decoded is None or decoded[0].key not in (key, record.key):
             continue
         known, result_bytes = decoded
-        if not is_whole(known.key, folder, known, result_bytes, size):
+        # What data files hold is seen at the next look-up: a record more or less changes nothing there.
+        if result_bytes != size or (known.data and not state_of(folder, known.data)):
             continue
         if (known.digest, known.data) == (record.digest, record.data):
             return folder, result_bytes

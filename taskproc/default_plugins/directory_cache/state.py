@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from taskproc.default_plugins.directory_cache import root as roots
+from taskproc.default_plugins.directory_cache.data_files import DataFiles
 from taskproc.default_plugins.directory_cache.files import Files
 from taskproc.default_plugins.directory_cache.index import Index
 from taskproc.default_plugins.directory_cache.leases import Leases
@@ -30,7 +31,8 @@ class State:
         self.files = files
         self.is_made = False
         self.paths = Paths(root)
-        self.looker = Looker(self.paths, Index(f"{root}/index.jsonl", files))
+        self.data_files = DataFiles()
+        self.looker = Looker(self.paths, Index(f"{root}/index.jsonl", files), self.data_files)
         self.leases = Leases(f"{root}/leases", files)
         # Keys of jobs under way that had nothing on the disk when they began: no old logs.
         self.new: set[TaskKey] = set()

@@ -13,7 +13,8 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from taskproc.default_plugins.directory_cache.entry import ASIDE, DAMAGED, DATA, RECORD, RESULT
+from taskproc.default_plugins.directory_cache.data_files import DataFiles
+from taskproc.default_plugins.directory_cache.entry import ASIDE, DAMAGED, RECORD, RESULT
 from taskproc.default_plugins.directory_cache.files import PART, read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record
 from taskproc.default_plugins.directory_cache.index import Entry, saved_at
@@ -25,7 +26,9 @@ def sort_events(events: Iterable[Event]) -> list[Event]:
     return sorted(events, key=lambda event: (event.when is not None, event.when or 0.0))
 
 
-def with_traces(told: Sequence[Event], key: TaskKey, entry: str, known: Entry | None) -> list[Event]:
+def with_traces(
+    told: Sequence[Event], key: TaskKey, entry: str, known: Entry | None, data_files: DataFiles
+) -> list[Event]:
     """The events that were told, the latest last, and those that the disk tells beside them.
 
     `entry` is the folder of a task of which no whole result is stored; `known` is what the
@@ -37,7 +40,7 @@ def with_traces(told: Sequence[Event], key: TaskKey, entry: str, known: Entry | 
         names = set()
     events = sort_events([*told, *_set_aside(key, entry, names, told)])
     if RECORD in names:
-        return [*events, *_fault(key, entry, known)]
+        return [*events, *_fault(key, entry, known, data_files)]
     if known is None or RECORD + ASIDE in names or any(map(_is_half_written, names)):
         return events  # there never was a result; or a job is under way here, or was killed
     for position, event in enumerate(events):
@@ -81,7 +84,7 @@ def _record_at(path: str) -> Record | None:
     return decoded[0] if decoded else None
 
 
-def _fault(key: TaskKey, entry: str, known: Entry | None) -> list[Event]:
+def _fault(key: TaskKey, entry: str, known: Entry | None, data_files: DataFiles) -> list[Event]:
     """What is wrong with an entry that has a record and is not whole."""
     record = known.record if known is not None else None
     try:
@@ -95,13 +98,18 @@ def _fault(key: TaskKey, entry: str, known: Entry | None) -> list[Event]:
     record, result_bytes = decoded
     if record.key != key:
         return [Event("damaged", key, text=f"in its folder is the record of {record.key}")]
-    sizes = {RESULT: result_bytes} | {f"{DATA}/{file.path}": file.size for file in record.data}
-    for name, size in sizes.items():
-        try:
-            found = (os.stat if name == RESULT else os.lstat)(f"{entry}/{name}").st_size
-        except (OSError, ValueError):
-            return [Event("removed", key, text=f"{name} is gone", record=record)]
-        if found != size:
-            text = f"{name} is {found} bytes long instead of {size}"
-            return [Event("damaged", key, text=text, record=record)]
-    return []
+    text = _fault_of_result(entry, result_bytes) or (record.data and data_files.check(entry, record.data)[0])
+    return [Event("damaged", key, text=text, record=record)] if text else []
+
+
+def _fault_of_result(entry: str, size: int) -> str:
+    try:
+        found = os.stat(f"{entry}/{RESULT}").st_size
+    except OSError:
+        return f"its result file is missing ({RESULT})"
+    if found == size:
+        return ""
+    return (
+        "its result is not of the size that its record tells "
+        f"({RESULT} is {found} bytes long instead of {size})"
+    )
