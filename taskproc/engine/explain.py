@@ -103,9 +103,11 @@ class Explainer:
 
     def _of_missing(self, key: TaskKey) -> Iterator[str]:
         events = self._cache.backend.events(key)
-        if events:
-            yield _told(events[-1])
-        if not events or events[-1].kind == "failed":
+        lost = [event for event in events if event.kind != "failed"][-1:]
+        # A failure is no reason for a result to be gone, but is what people look for.
+        for event in [*lost, *(event for event in events[-1:] if event.kind == "failed")]:
+            yield _told(event)
+        if not lost:
             yield from self._of_unknown(key)
 
     def _of_unknown(self, key: TaskKey) -> Iterator[str]:
