@@ -6,9 +6,10 @@ says of itself by the run. Writes nothing.
 
 from __future__ import annotations
 
+import gc
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ from taskproc.cli.times import for_people
 
 if TYPE_CHECKING:
     from taskproc.core.overview import TaskRow
-    from taskproc.core.records import JSON
+    from taskproc.core.records import JSON, Record
+    from taskproc.interfaces import CacheBackend
 
     Post = Mapping[str, JSON]
 
@@ -49,14 +51,10 @@ def command(output: str, plugins: Sequence[str], as_json: bool) -> None:
     Changes of the code are not looked for: `taskproc plan FILE -o CACHE` does that. It can be
     asked at any time, of a run in another terminal too, and it writes nothing.
     """
-    from taskproc.core.overview import sum_up
-    from taskproc.engine.versions import python_minor
-
     backend = existing_backend(output, plugins)
     # The runs first: what ends meanwhile is counted as done rather than not at all.
     posts = backend.posts()
-    entries = chain.from_iterable(backend.stored(name) for name in backend.task_names())
-    rows = sum_up(entries, posts, backend.location, python_minor())
+    rows = rows_of(backend, posts)
     with quiet_when_closed():
         if as_json:
             click.echo(json.dumps(as_object(rows, posts), indent=2))
@@ -64,6 +62,29 @@ def command(output: str, plugins: Sequence[str], as_json: bool) -> None:
             click.echo("\n".join(as_lines(rows, posts, time.time())))
         else:
             click.echo(f"nothing is stored in {backend.location}, and no run is under way")
+
+
+def rows_of(
+    backend: CacheBackend,
+    posts: Sequence[Post],
+    code_of_record: Callable[[Record], str | None] | None = None,
+) -> dict[str, TaskRow]:
+    """A row for each task name; `code_of_record` tells the present code of a record's task, if known.
+
+    Raises:
+        CacheError: the backend can't list what it holds.
+    """
+    from taskproc.core.overview import sum_up
+    from taskproc.engine.versions import python_minor
+
+    entries = chain.from_iterable(backend.stored(name) for name in backend.task_names())
+    was_enabled = gc.isenabled()
+    gc.disable()  # of many thousand records none is garbage before the end
+    try:
+        return sum_up(entries, posts, backend.location, python_minor(), code_of_record)
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def as_object(rows: Mapping[str, TaskRow], posts: Sequence[Post]) -> dict[str, Any]:
