@@ -10,6 +10,7 @@ or modules, and walks with a stack of its own, so that depth costs no recursion.
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -76,6 +77,9 @@ class _Bind(NamedTuple):
 
     name: str
 
+
+# Decorators that read the annotations of a function.
+_READERS = frozenset({"register", "validate_call", "validate_arguments", "beartype", "typechecked"})
 
 # What says nothing of what the code does, or differs between versions of Python.
 _SKIPPED_FIELDS = frozenset({"ctx", "type_comment", "kind", "type_params", "type_ignores", "simple"})
@@ -170,6 +174,16 @@ class _Walker:
     def nothing(self, node: ast.AST) -> list[Any]:
         return []
 
+    def call(self, node: ast.Call) -> list[Any]:
+        """A call; that of `import_module` with a plain name imports like a statement."""
+        function = node.func
+        called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        if called in ("import_module", "__import__") and node.args:
+            module = node.args[0]
+            if isinstance(module, ast.Constant) and isinstance(module.value, str) and module.value[:1] != ".":
+                self._number(Reference((), module.value))
+        return _generic(node)
+
     def joined(self, node: ast.JoinedStr) -> list[Any]:
         """An f-string; Python 3.12 and 3.11 cut its constant text in different places."""
         pieces: list[Any] = []
@@ -201,7 +215,8 @@ class _Walker:
             return []
         value = [node.value] if node.value is not None else []
         if self._scope.kind == "class":
-            return ["(AnnAssign", *value, ":", node.annotation, "=", node.target, ")"]
+            named = [":", *_forward_references(node.annotation)]
+            return ["(AnnAssign", *value, ":", node.annotation, *named, "=", node.target, ")"]
         if value:
             return ["(Assign", *value, "=", node.target, ")"]
         if isinstance(node.target, ast.Name) and self._scope.kind == "function":
@@ -231,6 +246,8 @@ class _Walker:
         scope = self._open("function")
         outside, inside = _parameters(node.args)
         scope.bound.update(inside)
+        if any(_last_name(decorator) in _READERS for decorator in node.decorator_list):
+            outside += _annotations(node)
         head = f"({type(node).__name__} {self._own_name(node.name)}"
         return [
             head, "@", *node.decorator_list, "(", *outside, ")", _Bind(node.name),
@@ -251,7 +268,7 @@ class _Walker:
         head = f"(ClassDef {self._own_name(node.name)}"
         return [
             head, "@", *node.decorator_list, "(", *node.bases, *node.keywords, ")",
-            _Enter(scope), *node.body, _Enter(self._scope), _Bind(node.name), ")",
+            _Enter(scope), *_type_parameters(node), *node.body, _Enter(self._scope), _Bind(node.name), ")",
         ]  # fmt: skip
 
     def comprehension(self, node: Any) -> list[Any]:
@@ -371,6 +388,46 @@ def _parameters(args: ast.arguments) -> tuple[list[Any], list[str]]:
     return [text, *args.defaults, ";", *keyword_defaults], positional + starred + keyword
 
 
+def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[Any]:
+    args = node.args
+    written = [*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg]
+    found: list[Any] = [":"]
+    for arg in written:
+        annotation = arg.annotation if arg is not None else None
+        found += ["(none)"] if annotation is None else [annotation, *_forward_references(annotation)]
+    return [*found, "->", *([] if node.returns is None else [node.returns])]
+
+
+def _forward_references(annotation: ast.expr) -> list[ast.expr]:
+    """What the texts in an annotation stand for: `list["Node"]`."""
+    found: list[ast.expr] = []
+    stack: list[ast.expr] = [annotation]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            with contextlib.suppress(SyntaxError, ValueError):
+                found.append(ast.parse(node.value, mode="eval").body)
+        elif isinstance(node, ast.Subscript) and _last_name(node.value) != "Literal":
+            stack.append(node.slice)
+        elif isinstance(node, ast.Tuple):
+            stack += reversed(node.elts)
+        elif isinstance(node, ast.BinOp):
+            stack += [node.right, node.left]
+    return found
+
+
+def _last_name(node: ast.expr) -> str:
+    """`validate` of `checks.validate` and of `checks.validate(strict=True)`."""
+    if isinstance(node, ast.Call):
+        node = node.func
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def _type_parameters(node: ast.ClassDef) -> list[Any]:
+    parameters: list[Any] = getattr(node, "type_params", [])  # from Python 3.12 on
+    return [part for one in parameters for part in (_Bind(one.name), one)]
+
+
 def _clause(clause: ast.comprehension) -> list[Any]:
     return [f"for {clause.is_async}", clause.target, "if", *clause.ifs]
 
@@ -378,6 +435,7 @@ def _clause(clause: ast.comprehension) -> list[Any]:
 _VISITORS: dict[type, Callable[[_Walker, Any], list[Any]]] = {
     ast.Name: _Walker.name,
     ast.Attribute: _Walker.attribute,
+    ast.Call: _Walker.call,
     ast.Constant: _Walker.constant,
     ast.Expr: _Walker.expression,
     ast.Pass: _Walker.nothing,

@@ -110,6 +110,12 @@ class CodeReader:
             known = self._packages[cls] = packages(modules, self._installed)
         return known
 
+    def class_code(self, cls: type) -> str:
+        """A digest of a class and of all the code that it reaches."""
+        with self._lock:
+            code, table = self._for_module(cls.__module__)
+            return combine(_pairs(table.reach([code.class_part(cls)])))
+
     def encode_function(self, function: FunctionType) -> JSON:
         """The JSON form of a function without a name (a lambda, a closure) as an argument.
 

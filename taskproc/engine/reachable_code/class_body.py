@@ -25,14 +25,19 @@ class ClassBody:
     def __init__(self, nodes: Sequence[ast.ClassDef]) -> None:
         self._count: Counter[str] = Counter()
         self._constants: dict[str, Any] = {}
+        self._definitions: set[str] = set()
         for node in nodes:
             for name, value in _bound(node.body):
                 self._count[name] += 1
-                if value is not None and is_literal(value):
+                if value is None:
+                    self._definitions.add(name)
+                elif is_literal(value):
                     self._constants[name] = ast.literal_eval(value)
 
-    def differing(self, values: Iterable[tuple[str, Any]], is_plain: bool) -> Iterator[tuple[str, Any]]:
-        """The attributes of the class that are not what the body says, or that it does not bind.
+    def differing(self, values: Iterable[tuple[str, Any]], is_plain: bool) -> Iterator[tuple[str, Any, bool]]:
+        """The attributes of the class of which the body does not tell the value.
+
+        Each with its value, and whether somebody else than the body has given it.
 
         Args:
             values: its attributes.
@@ -40,15 +45,15 @@ class ClassBody:
         """
         for name, value in values:
             if name not in self._count:
-                if is_plain and not name.startswith("_") and is_immutable(value):
-                    yield name, value
+                if is_plain and not name.startswith("_"):
+                    yield name, value, True
             elif self._count[name] == 1 and name in self._constants:
                 said = self._constants[name]
                 is_same_type = type(said) is type(value)
-                if (is_same_type and said != value) or (
-                    is_plain and not is_same_type and is_immutable(value)
-                ):
-                    yield name, value
+                if (is_same_type and said != value) or (is_plain and not is_same_type):
+                    yield name, value, True
+            elif name not in self._definitions:
+                yield name, value, False
 
 
 def is_literal(node: ast.expr) -> bool:

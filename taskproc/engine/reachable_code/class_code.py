@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 import ast
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from taskproc.engine.reachable_code.parts import Links, Part, Source, Target
 from taskproc.engine.reachable_code.project import Project
 from taskproc.engine.reachable_code.source_file import SourceFile
 from taskproc.engine.reachable_code.source_files import Sources, module_globals
-from taskproc.engine.reachable_code.values import encoded, functions_in
+from taskproc.engine.reachable_code.states import encoded
+from taskproc.engine.reachable_code.values import functions_in
 from taskproc.modules import canonical_name
 
 if TYPE_CHECKING:
@@ -58,10 +59,7 @@ class ClassCode:
             others = [f for f in others if not is_generated(f) and followed(f.__globals__)]
         for function in others:
             links.append((f"function {function.__name__}", [*self._live.parts_of(function)]))
-        for name, value in self._loose_data(cls, found):
-            held = self._live.held(f"{part.name}.{name}", value)
-            part.body += [target for target in held if isinstance(target, Part)]
-            links.append((name, held))
+        links += self._values(part, cls, found)
         bases = [base for base in (*cls.__bases__, type(cls)) if self._project.has_class(base)]
         parts = [self._live.class_part(base) for base in bases]
         part.body += parts
@@ -72,28 +70,44 @@ class ClassCode:
     ) -> tuple[str, Links]:
         """The shape and the links of a class whose source is known."""
         part.source = Source(*found)
-        form = normal_form(found[1], settings_of(cls), nameless=True)
+        file, nodes = found
+        # Of several class statements the one that made the class can't be told: what decides may.
+        nodes_read = nodes if len(nodes) == 1 else file.with_conditions(nodes)
+        form = normal_form(nodes_read, settings_of(cls), nameless=True)
         names = own[0].__globals__ if own else module_globals(cls.__module__)
         free = {name for function in own for name in function.__code__.co_freevars}
         links = self._live.links(form, names, free)
         for function in own:
-            links += self._live.captured(f"{part.name}.{function.__name__}", function)
+            owner = f"{part.name}.{function.__name__}"
+            links += self._live.captured(owner, function)
+            links += self._live.defaults_of(owner, function, file.find(function.__code__))
         if "." not in cls.__qualname__:
             changes = self._live.changes(names, cls.__qualname__, settings_of(cls))
             part.body += changes
             links.append(("changed", [*changes]))
         return form.shape, links
 
-    def _loose_data(
-        self, cls: type, found: tuple[SourceFile, list[ast.ClassDef]] | None
-    ) -> Iterable[tuple[str, Any]]:
-        """The plain attributes that count by their values, for the source does not tell them."""
+    def _values(self, part: Part, cls: type, found: tuple[SourceFile, list[ast.ClassDef]] | None) -> Links:
+        """The plain attributes whose values the source does not tell."""
+        links: Links = []
         if found is None or "<locals>" in cls.__qualname__:
-            return data(cls)
+            for name, value in data(cls):
+                held = self._live.held(f"{part.name}.{name}", value)
+                part.body += [target for target in held if isinstance(target, Part)]
+                links.append((name, held))
+            return links
         file, nodes = found
-        differing = list(ClassBody(nodes).differing(data(cls), self._is_plain(cls)))
-        # What functions set differs from run to run: there it is the source that counts.
-        return [item for item in differing if item[0] not in file.set_by_functions]
+
+        def is_placed() -> bool:
+            return file.reads_own_path(cls.__qualname__.partition(".")[0])
+
+        for name, value, is_given in ClassBody(nodes).differing(data(cls), self._is_plain(cls)):
+            # What functions set differs from run to run: there it is the source that counts.
+            is_steady = not name.startswith("_") and name not in file.set_by_functions
+            held = self._live.content(f"{part.name}.{name}", value, is_steady, is_placed)
+            part.body += [target for target in held if is_given and isinstance(target, Part)]
+            links += [(name, held)] if held else []
+        return links
 
     def _is_plain(self, cls: type) -> bool:
         """Whether nobody but the project can have given a class attributes."""
@@ -141,7 +155,7 @@ def methods(
 
     own: list[FunctionType] = []
     others: list[FunctionType] = []
-    for name, member in vars(cls).items():
+    for name, member in list(vars(cls).items()):
         for function in functions_in(member):
             found = original(function)
             if found is not function and _inherits(cls, name, found, original):
@@ -171,7 +185,7 @@ def is_generated(function: FunctionType) -> bool:
 
 def data(cls: type) -> Iterator[tuple[str, Any]]:
     """The plain attributes of a class."""
-    for name, value in vars(cls).items():
+    for name, value in list(vars(cls).items()):  # an Enum keeps more while its members are looked at
         skipped = name.startswith(("__", "_task", "_abc_")) or name in settings_of(cls)
         if not skipped and not any(functions_in(value)) and not inspect.isdatadescriptor(value):
             yield name, value

@@ -18,6 +18,9 @@ from taskproc.engine.reachable_code.source_files import Sources, find_module_fil
 
 _MOST_STEPS = 20
 
+HARMLESS = frozenset({"logging", "sys", "warnings"})
+"""Modules whose state says how a program looks, not what it computes: changing it does not count."""
+
 
 class Imports:
     """The imports of loaded modules.

@@ -7,7 +7,7 @@ the source that made them. Decides nothing about what a fingerprint is, nor wher
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
@@ -16,15 +16,17 @@ from taskproc.core.arguments.names import found_name
 from taskproc.core.fingerprint import NormalForm, bytecode_form, normal_form, text_digest
 from taskproc.core.records import JSON
 from taskproc.core.task import Task
+from taskproc.engine.reachable_code.class_body import is_immutable, is_literal
 from taskproc.engine.reachable_code.class_code import ClassCode, class_name
 from taskproc.engine.reachable_code.imports import Imports
 from taskproc.engine.reachable_code.names import Names
 from taskproc.engine.reachable_code.parts import Links, Part, PartTable, Source, Target
 from taskproc.engine.reachable_code.project import Project
 from taskproc.engine.reachable_code.source_file import Definition, SourceFile
-from taskproc.engine.reachable_code.source_files import Sources
+from taskproc.engine.reachable_code.source_files import Sources, module_globals
+from taskproc.engine.reachable_code.states import States, encoded
 from taskproc.engine.reachable_code.static_code import TASK_DIGEST, StaticCode
-from taskproc.engine.reachable_code.values import Survey, cells, defaults, encoded, import_of
+from taskproc.engine.reachable_code.values import Survey, cells, defaults, import_of
 from taskproc.modules import canonical_name
 
 _UNREADABLE = text_digest("neither source nor text")
@@ -54,6 +56,7 @@ class LiveCode:
         static = StaticCode(table, sources, project)
         self._names = Names(self, static, sources, self._imports, project)
         self._classes = ClassCode(self, sources, project)
+        self._states = States(self.own_code, project.has_class, self._is_set_later)
         self._codes: dict[int, tuple[CodeType, _OwnCode]] = {}
         self._encoding: set[int] = set()
 
@@ -121,12 +124,29 @@ class LiveCode:
             if text is not None:
                 part.settle_value(text)
             elif file is not None and own:
-                self._fill_statements(part, file, own, names)
+                state = [] if by_source or not is_small else self._state(part.name, name, value, file, own)
+                self._fill_statements(part, file, file.with_conditions(own), names, state)
             else:
-                part.settle(_UNREADABLE)
+                self._fill_held(part, value, is_small)
 
         key = ("constant", id(names), name, id(value), by_source)
         return self._table.get(key, f"{self.home(names)}.{name}", fill, names, value)
+
+    def _state(
+        self, owner: str, name: str, value: Any, file: SourceFile, statements: Sequence[ast.stmt]
+    ) -> Links:
+        """What an object holds that the module made when it was loaded; its source may not tell."""
+        if name in file.rebound or any(isinstance(node, Definition) for node in statements):
+            return []
+        text = self._states.text(value)
+        if text is None or _is_placed(text, file, name):
+            return []
+        known = text
+
+        def fill(part: Part) -> None:
+            part.settle_value(known)
+
+        return [("state", [self._table.get(("state", owner, id(value)), f"{owner}(state)", fill, value)])]
 
     def changes(self, names: Mapping[str, Any], name: str, but: Iterable[str] = ()) -> list[Part]:
         """What a module does to a class or function after it was made: `Config.size = 3`."""
@@ -137,7 +157,7 @@ class LiveCode:
         home, known = self.home(names), file
 
         def fill(part: Part) -> None:
-            self._fill_statements(part, known, statements, names)
+            self._fill_statements(part, known, known.with_conditions(statements), names)
 
         return [self._table.get(("changes", id(names), name), f"{home}.{name}(changed later)", fill, names)]
 
@@ -184,6 +204,13 @@ class LiveCode:
         survey.walk(value)
         return found, survey.is_small
 
+    def _is_set_later(self, kind: type, name: str) -> bool:
+        """Whether methods of a class set an attribute of its objects after they are made."""
+        files = [self._sources.of_module(module_globals(base.__module__)) for base in kind.__mro__]
+        return any(
+            name in file.set_later or name in file.set_by_functions for file in files if file is not None
+        )
+
     # --- what they need ---
 
     def links(self, form: NormalForm, names: Mapping[str, Any], but: Iterable[str] = ()) -> Links:
@@ -213,16 +240,65 @@ class LiveCode:
             return [self._held_part(name, value)]
         return [*direct] or [import_of(value)]
 
+    def _fill_held(self, part: Part, value: Any, is_small: bool) -> None:
+        text = self._text(value) if is_small else None
+        if text is None:
+            part.settle(_UNREADABLE)
+        else:
+            part.settle_value(text)
+
+    def content(
+        self, name: str, value: Any, is_steady: bool, is_placed: Callable[[], bool] = bool
+    ) -> list[Target]:
+        """What an attribute leads to whose source is known: its value, if that says more.
+
+        Args:
+            name: what to call the value.
+            value: the value.
+            is_steady: whether it counts, or only the code in it.
+            is_placed: whether paths in it may tell where the project lies; asked only if there are any.
+        """
+        if issubclass(type(value), ModuleType):
+            return []
+        direct = self.direct(value)
+        if direct is not None:
+            return [*direct]
+        parts, is_small = self._survey(value)
+        text = None
+        if is_steady and is_small:
+            text = self._text(value)
+        if text is None or ('"/' in text and is_placed()):
+            return [*parts]
+        return [self._held_part(name, value)]
+
+    def defaults_of(self, owner: str, function: FunctionType, node: ast.AST | None) -> Links:
+        """The values of the defaults that the source does not tell; all of them, if there is none."""
+        links: Links = []
+        for number, (value, written) in enumerate(_defaults_with_source(function, node)):
+            if not _is_told(value, written):
+                is_steady = written is None or is_immutable(value)
+                held = self.content(f"{owner}(default {number})", value, is_steady)
+                links += [(f"default {number}", held)] if held else []
+        return links
+
     def _held_part(self, name: str, value: Any) -> Part:
         def fill(part: Part) -> None:
             part.needs, is_small = self._survey(value)
-            text = encoded(value, self.own_code) if is_small else None
-            if text is None:
-                part.settle(_UNREADABLE)
-            else:
-                part.settle_value(text)
+            self._fill_held(part, value, is_small)
 
         return self._table.get(("held", name, id(value)), name, fill, value)
+
+    def is_readable(self, function: FunctionType) -> bool:
+        """Whether something is known of each value that a function took from around itself."""
+        for _, value in cells(function):
+            if self.direct(value) is None and not issubclass(type(value), ModuleType):
+                parts, is_small = self._survey(value)
+                if not parts and (not is_small or self._text(value) is None):
+                    return False
+        return True
+
+    def _text(self, value: Any) -> str | None:
+        return encoded(value, self.own_code) or self._states.text(value)
 
     def own_code(self, function: FunctionType) -> JSON:
         """A nameless function inside a constant; what it reaches is among the constant's needs."""
@@ -262,24 +338,62 @@ class LiveCode:
         wrapped = function.__dict__.get("__wrapped__")
         if wrapped is not None:
             links.append(("wrapped", self.held(f"{part.name}.__wrapped__", wrapped)))
-        if "<" in part.name:
-            # Made again at every call of what stands around it: its defaults may differ each time.
-            for number, value in enumerate(defaults(function)):
-                links.append((f"default {number}", self.held(f"{part.name}(default {number})", value)))
+        # If it is made again at every call of what stands around it, its defaults may differ each time.
+        node = part.source.nodes[0] if part.source is not None and "<" not in part.name else None
+        links += self.defaults_of(part.name, function, node)
         if function.__dict__ and "." not in qualname:
             links.append(("changed", [*self.changes(names, qualname)]))
+            links += self._attributes(part, function)
         part.settle(form.shape, links)
 
+    def _attributes(self, part: Part, function: FunctionType) -> Links:
+        """The values of what a function was given as attributes, but for those that functions set."""
+        unsteady = part.source.file.set_by_functions if part.source is not None else ()
+        return [
+            (f"attribute {name}", self.content(f"{part.name}.{name}", value, True))
+            for name, value in function.__dict__.items()
+            if not name.startswith("_") and name not in unsteady and is_immutable(value)
+        ]
+
     def _fill_statements(
-        self, part: Part, file: SourceFile, nodes: Sequence[ast.AST], names: Mapping[str, Any]
+        self,
+        part: Part,
+        file: SourceFile,
+        nodes: Sequence[ast.AST],
+        names: Mapping[str, Any],
+        more: Links | None = None,
     ) -> None:
         form = normal_form(nodes)
         part.source = Source(file, nodes)
-        part.settle(form.shape, self.links(form, names))
+        part.settle(form.shape, self.links(form, names) + (more or []))
 
 
 def _varies(file: SourceFile, name: str, text: str, statements: Sequence[ast.stmt]) -> bool:
     """Whether a value tells less than its source: made by a definition, changed by functions, or a path."""
     if name in file.rebound or any(isinstance(node, Definition) for node in statements):
         return True
+    return _is_placed(text, file, name)
+
+
+def _is_placed(text: str, file: SourceFile, name: str) -> bool:
+    """Whether a value tells where the project lies."""
     return '"/' in text and file.reads_own_path(name)
+
+
+def _defaults_with_source(
+    function: FunctionType, node: ast.AST | None
+) -> Iterator[tuple[Any, ast.expr | None]]:
+    """The defaults of a function, each with its expression if that is known."""
+    written: list[ast.expr] = []
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        written = [*node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
+    values = defaults(function)
+    return zip(values, written if len(written) == len(values) else [None] * len(values), strict=True)
+
+
+def _is_told(value: Any, written: ast.expr | None) -> bool:
+    """Whether an expression is a plain constant, and this is its value."""
+    if written is None or not is_literal(written):
+        return False
+    said = ast.literal_eval(written)
+    return type(said) is type(value) and bool(said == value)

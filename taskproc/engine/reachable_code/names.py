@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from taskproc.core.fingerprint import Reference
 from taskproc.core.task import Task
 from taskproc.engine.reachable_code.class_code import class_name
-from taskproc.engine.reachable_code.imports import Imports, written_import
+from taskproc.engine.reachable_code.imports import HARMLESS, Imports, written_import
 from taskproc.engine.reachable_code.parts import Target
 from taskproc.engine.reachable_code.project import Project
 from taskproc.engine.reachable_code.source_files import Sources, module_globals
@@ -31,9 +31,6 @@ _OF_THE_MODULE = frozenset(
         "__builtins__", "__cached__", "__annotations__", "__dict__", "__debug__",
     }
 )  # fmt: skip
-
-# Modules whose state says how a program looks, not what it computes.
-_HARMLESS = frozenset({"logging", "sys", "warnings"})
 
 
 class Names:
@@ -87,6 +84,9 @@ class Names:
         if direct and not (issubclass(type(value), type) and self._is_made(value)):
             targets += direct
             targets += self._member(value, rest)
+            is_opaque = isinstance(value, FunctionType) and not self._live.is_readable(value)
+            if is_opaque and self._is_bound(names, name, value):
+                targets.append(self._live.constant_part(names, name, value, by_source=True))
             return targets + self._changes(names, name)
         is_bound = self._is_bound(names, name, value)
         if is_bound or not (written or direct == []):
@@ -114,7 +114,7 @@ class Names:
                 if issubclass(type(inner), FunctionType | type):
                     targets += self._live.direct(inner) or []
                 break
-        if module.__name__ not in _HARMLESS and self._is_bound(names, name, module):
+        if module.__name__ not in HARMLESS and self._is_bound(names, name, module):
             targets.append(self._live.constant_part(names, name, module, by_source=True))
         return targets or [written_import(module.__name__)]
 

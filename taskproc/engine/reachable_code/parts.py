@@ -78,12 +78,15 @@ def label_of(target: Target) -> str:
     return target if isinstance(target, str) else target.label
 
 
+def module_of(target: Target) -> str:
+    """The module outside of the project that a name leads to; "" if it leads to a part."""
+    return target.partition(":")[0].removeprefix("import ") if isinstance(target, str) else ""
+
+
 def foreign_modules(parts: Iterable[Part]) -> list[str]:
     """The modules outside of the project from which parts import what they name."""
-    found = dict.fromkeys(
-        target for part in parts for _, targets in part.links for target in targets if isinstance(target, str)
-    )
-    return [target.partition(":")[0].removeprefix("import ") for target in found]
+    found = dict.fromkeys(module_of(one) for part in parts for _, targets in part.links for one in targets)
+    return [module for module in found if module]
 
 
 def bodies(parts: Iterable[Part]) -> list[Part]:

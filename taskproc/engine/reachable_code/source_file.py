@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import CodeType
 from typing import TypeAlias
 
@@ -16,6 +16,11 @@ from taskproc.core.records import content_digest
 
 Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+# The methods that make an object what it is.
+_MAKERS = frozenset(
+    {"__init__", "__new__", "__post_init__", "__attrs_post_init__", "__setstate__", "__set_name__"}
+)
 
 
 class SourceFile:
@@ -38,6 +43,7 @@ class SourceFile:
         self.tree = ast.parse(text)
         self.definitions: dict[str, list[Definition]] = {}
         self.bindings: dict[str, list[ast.stmt]] = {}
+        self._conditions: dict[int, tuple[ast.stmt, ...]] = {}
         self._index()
         self.rebound = frozenset(_declared_global(self.tree)) if "global" in _as_text(text) else frozenset()
         self._compiled: dict[str, list[CodeType]] | None = None
@@ -52,19 +58,55 @@ class SourceFile:
         """The whole text as bytes."""
         return self.text if isinstance(self.text, bytes) else self.text.encode("utf-8", "surrogatepass")
 
-    @functools.cached_property
-    def set_by_functions(self) -> frozenset[str]:
+    @property
+    def set_by_functions(self) -> Collection[str]:
         """The attributes that functions set on other things than `self`: on classes, maybe."""
-        found: set[str] = set()
-        stack: list[tuple[ast.AST, bool]] = [(self.tree, False)]
+        return self._set_attributes[0]
+
+    @property
+    def set_later(self) -> Collection[str]:
+        """The attributes that methods set on `self`, but for those that make the object."""
+        return self._set_attributes[1]
+
+    @functools.cached_property
+    def _set_attributes(self) -> tuple[set[str], set[str]]:
+        on_others: set[str] = set()
+        on_self: set[str] = set()
+        # Each node with the function it stands in, and what that calls the object it is a method of.
+        stack: list[tuple[ast.AST, str, str]] = [(self.tree, "", "")]
         while stack:
-            node, inside = stack.pop()
-            if inside and isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
-                of_self = isinstance(node.value, ast.Name) and node.value.id == "self"
-                found.update(() if of_self else (node.attr,))
-            inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            stack += [(child, inside) for child in ast.iter_child_nodes(node)]
-        return frozenset(found)
+            node, function, own = stack.pop()
+            if function and isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+                if not (isinstance(node.value, ast.Name) and node.value.id == own):
+                    on_others.add(node.attr)
+                elif function not in _MAKERS:
+                    on_self.add(node.attr)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                function = node.name
+            for child in ast.iter_child_nodes(node):
+                is_method = isinstance(node, ast.ClassDef) and isinstance(child, Definition)
+                stack.append((child, function, _name_of_self(child) if is_method else own))
+        return on_others, on_self
+
+    def with_conditions(self, statements: Iterable[ast.stmt]) -> list[ast.stmt]:
+        """Statements of the module together with what decides whether they are run."""
+        found: dict[int, ast.stmt] = {}
+        for statement in statements:
+            for node in (statement, *self._conditions.get(id(statement), ())):
+                found[id(node)] = node
+        return sorted(found.values(), key=first_line)
+
+    @functools.cached_property
+    def decorating(self) -> Mapping[str, list[ast.stmt]]:
+        """By name of the module, the definitions that are given to its methods: `@convert.register`."""
+        found: dict[str, list[ast.stmt]] = {}
+        for nodes in self.definitions.values():
+            for node in nodes:
+                for one in node.decorator_list:
+                    if isinstance(one.func if isinstance(one, ast.Call) else one, ast.Attribute):
+                        for name in _base_name(one):
+                            found.setdefault(name, []).append(node)
+        return found
 
     def changes(self, name: str, but: Collection[str] = ()) -> list[ast.stmt]:
         """The statements of the module that change what a name stands for, and do not bind it.
@@ -137,28 +179,52 @@ class SourceFile:
         return found[0] if len(found) == 1 else None
 
     def _index(self) -> None:
-        stack: list[tuple[Iterable[ast.AST], str, bool]] = [(self.tree.body, "", True)]
+        self._index_bindings(self.tree.body, ())
+        stack: list[tuple[Iterable[ast.AST], str]] = [(self.tree.body, "")]
         while stack:
-            nodes, prefix, top = stack.pop()
+            nodes, prefix = stack.pop()
             for node in nodes:
-                if top and isinstance(node, ast.stmt):
-                    for name, binding in _bindings(node):
-                        self.bindings.setdefault(name, []).append(binding)
-                if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                if isinstance(node, Definition):
                     qualname = prefix + node.name
                     self.definitions.setdefault(qualname, []).append(node)
                     inside = "." if isinstance(node, ast.ClassDef) else ".<locals>."
-                    stack.append((node.body, qualname + inside, False))
+                    stack.append((node.body, qualname + inside))
                 else:
-                    # A loop or a with statement counts as a whole for what it binds.
-                    apart = isinstance(node, ast.If | ast.Try | ast.TryStar | ast.ExceptHandler)
-                    stack += [(block, prefix, top and apart) for block in _blocks(node)]
+                    stack += [(block, prefix) for block in _blocks(node)]
+
+    def _index_bindings(self, nodes: Iterable[ast.stmt], conditions: tuple[ast.stmt, ...]) -> None:
+        """Note what the statements bind, of which the conditions decide whether they are run."""
+        stack = [(nodes, conditions)]
+        while stack:
+            statements, deciding = stack.pop()
+            for node in statements:
+                for name, binding in _bindings(node):
+                    self.bindings.setdefault(name, []).append(binding)
+                    if deciding:
+                        self._conditions[id(binding)] = deciding
+                # A loop or a with statement counts as a whole for what it binds.
+                if isinstance(node, ast.If):
+                    test = (*deciding, ast.copy_location(ast.Expr(node.test), node.test))
+                    stack += [(node.body, test), (node.orelse, test)]
+                elif isinstance(node, ast.Try | ast.TryStar):
+                    tried = (*deciding, *(part for part in node.body if not isinstance(part, Definition)))
+                    stack += [(node.body, deciding), (node.orelse, tried), (node.finalbody, deciding)]
+                    stack += [(handler.body, tried) for handler in node.handlers]
 
 
 def first_line(node: ast.AST) -> int:
     """The line at which Python lets a function begin: that of its first decorator."""
     decorators: list[ast.expr] = getattr(node, "decorator_list", [])
     return min(int(getattr(part, "lineno", 0)) for part in [node, *decorators])
+
+
+def _name_of_self(method: ast.AST) -> str:
+    """What a method calls the object that it is called on; "" for that of a class."""
+    if not isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef):
+        return ""
+    of_class = any(isinstance(one, ast.Name) and one.id == "classmethod" for one in method.decorator_list)
+    args = [*method.args.posonlyargs, *method.args.args]
+    return "" if of_class or not args or method.name == "__init_subclass__" else args[0].arg
 
 
 def _as_text(text: bytes | str) -> str:

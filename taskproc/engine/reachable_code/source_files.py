@@ -218,10 +218,12 @@ def _parse(path: str) -> SourceFile | None:
             text = stream.read()
     except (OSError, ValueError):
         text = "".join(linecache.getlines(path))  # a notebook's cells have no file
+        if not text:
+            return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return SourceFile(text, path) if text else None
+            return SourceFile(text, path)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 

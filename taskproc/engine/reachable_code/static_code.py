@@ -7,21 +7,23 @@ imported there counts by its source alone, and so does all that it names.
 from __future__ import annotations
 
 import ast
+import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskproc.core.fingerprint import Reference, normal_form, text_digest
 from taskproc.engine.reachable_code.imports import (
+    HARMLESS,
     absolute_name,
     imported,
     package_of,
     package_of_globals,
     written_import,
 )
-from taskproc.engine.reachable_code.parts import Part, PartTable, Source, Target
+from taskproc.engine.reachable_code.parts import Part, PartTable, Source, Target, module_of
 from taskproc.engine.reachable_code.project import Project
-from taskproc.engine.reachable_code.source_file import SourceFile
+from taskproc.engine.reachable_code.source_file import Definition, SourceFile, first_line
 from taskproc.engine.reachable_code.source_files import Sources, find_module_file, is_namespace
 
 TASK_DIGEST = text_digest("a task, known by its name")
@@ -72,7 +74,8 @@ class StaticCode:
         for statement in statements:
             found += self._behind(module, statement, name, rest, seen)
         own = [node for node in statements if not isinstance(node, ast.Import | ast.ImportFrom)]
-        if own:
+        if own and not (found and HARMLESS.issuperset(map(module_of, found))):
+            own = sorted([*own, *file.decorating.get(name, ())], key=first_line)
             return [*found, self._own_part(module, name, own), *self._member(module, name, rest)]
         if statements:
             return found
@@ -111,13 +114,16 @@ class StaticCode:
             if is_task:
                 part.settle(TASK_DIGEST)
                 return
-            self._fill(part, module, statements)
+            file = self._file(module)
+            self._fill(part, module, file.with_conditions(statements) if file is not None else statements)
 
         return self._table.get(("static", module, name), f"{module}.{name}", fill)
 
     def _member(self, module: str, name: str, rest: Sequence[str]) -> list[Target]:
         """The method of another task that is named by its class: no record of that task speaks of it."""
         file = self._file(module)
+        if file is not None and rest[:1] == ("__doc__",):
+            return [self._docstring_part(module, name, file)]
         if file is None or not rest or not self._is_task(module, name, 0):
             return []
         inner = f"{name}.{rest[0]}"
@@ -135,6 +141,13 @@ class StaticCode:
                 for reference in form.references:
                     found += self._inside(module, reference._replace(path=(*reference.path, rest[0])))
         return found
+
+    def _docstring_part(self, module: str, name: str, file: SourceFile) -> Part:
+        """The docstring of something whose code reads it."""
+        found = [ast.get_docstring(node) for node in file.binding(name) if isinstance(node, Definition)]
+        full_name = f"{module}.{name}.__doc__"
+        key = ("static", module, f"{name}.__doc__")
+        return self._table.get(key, full_name, lambda part: part.settle_value(json.dumps(found)))
 
     def _fill(self, part: Part, module: str, nodes: Sequence[ast.AST]) -> None:
         file = self._file(module)

@@ -11,13 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
-from taskproc.core.arguments import Encoder, canonical
 from taskproc.core.arguments.names import found_name
-from taskproc.core.records import JSON
 from taskproc.engine.reachable_code.imports import written_import
-
-MAX_TEXT = 64 * 1024
-"""A value whose text is longer (in bytes), or that has more items, counts by its source."""
+from taskproc.engine.reachable_code.states import MAX_TEXT, is_namespace, state_of
 
 MAX_ARRAY = 16 * 1024 * 1024
 """So does an array of more bytes, though its text is only a digest: reading it takes long."""
@@ -25,15 +21,6 @@ MAX_ARRAY = 16 * 1024 * 1024
 _PLAIN = frozenset({int, float, complex, bool, type(None), type(...), range, ModuleType, BuiltinFunctionType})
 _MAPPINGS = (dict, MappingProxyType)
 _CONTAINERS = (list, tuple, set, frozenset, deque, *_MAPPINGS)
-
-
-def encoded(value: Any, code_of: Callable[[FunctionType], JSON]) -> str | None:
-    """The text of a value, or None if it has none or a long one."""
-    try:
-        text = canonical(Encoder(code_of).encode(value))
-    except Exception:  # noqa: BLE001 - a user's class may raise anything here; then its source counts
-        return None
-    return text.decode("ascii") if len(text) <= MAX_TEXT else None
 
 
 def import_of(value: Any) -> str:
@@ -131,12 +118,12 @@ class Survey:
 
     def _attributes(self, item: Any) -> Iterable[Any]:
         try:
-            attributes = vars(item)
+            if self._opens(type(item)) or is_namespace(type(item)):
+                return [value for _, value in state_of(item)]
+            wrapped = vars(item).get("__wrapped__")
         except Exception:  # noqa: BLE001 - there are none, or a proxy has nothing behind it yet
             return ()
-        if self._opens(type(item)):
-            return list(attributes.values())
-        return [attributes["__wrapped__"]] if "__wrapped__" in attributes else ()
+        return [] if wrapped is None else [wrapped]
 
 
 def _is_large(array: Any) -> bool:
