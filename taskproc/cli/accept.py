@@ -28,15 +28,16 @@ def _callback(file: str, tasks: Sequence[str], **words: Any) -> None:
         if looked.entry is not None:
             told = " ".join([looked.file, looked.entry, *tasks])
             raise UsageError(f"accept takes FILE and then the tasks that are meant: {told}")
-        # All names first: a misspelt one must leave nothing half done.
-        classes = [find_class(looked.module, looked.file, name) for name in tasks]
-        for cls in dict.fromkeys(classes):
-            found = accept(looked.cache, cls)
-            if not (found.accepted or found.current or found.busy):
+        # All names first: a misspelt one, or one task too many, must leave nothing half done.
+        classes = dict.fromkeys(find_class(looked.module, looked.file, name) for name in tasks)
+        for cls in classes:
+            if all(entry.record is None for entry in looked.cache.backend.stored(cls.task_name)):
                 raise UsageError(
                     f"no result of {cls.task_name} is stored in {looked.cache.location}, so there is nothing "
                     "to accept; `taskproc status -o CACHE` lists what is stored"
                 )
+        for cls in classes:
+            found = accept(looked.cache, cls)
             with quiet_when_closed():
                 for text in found.changes:
                     click.echo(text)

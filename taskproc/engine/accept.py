@@ -7,6 +7,8 @@ results hold decides as before. Who accepted, when, and which code it was stays 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,10 @@ from taskproc.errors import TaskprocError
 
 if TYPE_CHECKING:
     from taskproc.engine.session import Cache
+
+
+_AT_ONCE = 256
+_WRITERS = 16
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ def accept(cache: Cache, cls: type[Task]) -> Accepted:
     backend, codes = cache.backend, cache.codes
     backend.open()
     codes.refresh()
-    accepted, current, busy = 0, 0, 0
+    accepted, current = 0, 0
     stale: list[tuple[Record, tuple[str, ...]]] = []
     changes: dict[str, tuple[str, ...]] = {}
     for task, record in stored_with_records(cache, cls):
@@ -60,25 +66,34 @@ def accept(cache: Cache, cls: type[Task]) -> Accepted:
             if record.code not in changes:
                 changes[record.code] = tuple(codes.changes(cls, record, "deep", names))
     with cache.in_use():
-        for record, names in stale:
-            if record.key not in backend.lease([record.key]):
-                busy += 1
-                continue
-            try:
-                # Somebody may have computed it anew, or accepted it, since it was listed.
-                if backend.look_up([record.key]).get(record.key) == record:
-                    code = codes.of(cls, names)
-                    codes.keep(cls, names, code)
-                    backend.replace_record(record.key, _accepted(record, code, codes.scheme, names))
-                    accepted += 1
-                else:
-                    busy += 1
-            finally:
-                backend.release([record.key])
+        for start in range(0, len(stale), _AT_ONCE):
+            accepted += _accept_group(cache, cls, stale[start : start + _AT_ONCE])
         if accepted:
             backend.index()
     told = tuple(dict.fromkeys(text for texts in changes.values() for text in texts))
-    return Accepted(accepted, current, busy, told)
+    return Accepted(accepted, current, len(stale) - accepted, told)
+
+
+def _accept_group(cache: Cache, cls: type[Task], group: Sequence[tuple[Record, tuple[str, ...]]]) -> int:
+    """Accept the results of some tasks; returns of how many, for others may be at work on some."""
+    backend, codes = cache.backend, cache.codes
+    granted = backend.lease([record.key for record, _ in group])
+    try:
+        # Somebody may have computed one anew, or accepted it, since it was listed.
+        stored = backend.look_up(granted)
+        replaced: list[Record] = []
+        for record, names in group:
+            if stored.get(record.key) == record:
+                code = codes.of(cls, names)
+                codes.keep(cls, names, code)
+                replaced.append(_accepted(record, code, codes.scheme, names))
+        # Each waits for the disk, which does many at once in hardly more time than one.
+        with ThreadPoolExecutor(_WRITERS) as writers:
+            for done in [writers.submit(backend.replace_record, record.key, record) for record in replaced]:
+                done.result()
+        return len(replaced)
+    finally:
+        backend.release(granted)
 
 
 def _names_of(cache: Cache, task: Task, record: Record) -> tuple[str, ...]:
