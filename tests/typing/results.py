@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, assert_type
 
-from taskproc import Const, Future, FutureDict, FutureList, Task
+from taskproc import Cache, Const, Future, FutureDict, FutureList, InputFile, Task
 from taskproc.core.future import Item
+from taskproc.core.records import Explanation, Plan, Record
 
 T = TypeVar("T")
 
@@ -159,6 +161,33 @@ want_int(Configured(1, Const(2)))
 Configured(1, Const("x"))  # type: ignore[arg-type]
 assert_type(Wrap(Choose(6, 3)).get_result(), list[int])
 assert_type(Wrap(Choose(6, 3))[0], Item[int])
+
+# What is asked without running anything.
+assert_type(Choose(6, 3).plan(code="class"), Plan)
+assert_type(Choose(6, 3).plan().run_counts, dict[str, int])
+assert_type(Choose(6, 3).why(), Explanation)
+assert_type(Choose(6, 3).is_cached(), bool)
+assert_type(Choose(6, 3).get_record(), Record | None)
+assert_type(Choose(6, 3).get_arguments(), dict[str, Any])
+Choose(6, 3).plan(code="some")  # type: ignore[arg-type]
+with Cache("cache") as cache:
+    cache.put(Choose(6, 3), 20)
+    for choose in cache.tasks(Choose):
+        assert_type(choose, Choose)
+        assert_type(choose.get_result(), int)
+    cache.tasks(int)  # type: ignore[type-var]
+
+
+# Input files.
+def want_path(future: Future[Path]) -> None: ...
+
+
+want_path(InputFile("data.txt"))
+want_path(InputFile(Path("data.txt")))
+want_str(InputFile("data.txt"))  # type: ignore[arg-type]
+InputFile(3)  # type: ignore[arg-type]
+assert_type(InputFile("data.txt").get_result(), Path)
+assert_type(FutureList([InputFile("data.txt")]).get_result(), list[Path])
 
 # Items.
 assert_type(Multi()["foo"], Item[list[int]])
