@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib.machinery
 import importlib.util
@@ -87,7 +88,7 @@ def load_file(path: str) -> ModuleType:
     return load_file_as(name, file)
 
 
-class _FreshLoader(importlib.machinery.SourceFileLoader):
+class FreshLoader(importlib.machinery.SourceFileLoader):
     """Compiles what the file holds now.
 
     Python's own cache of bytecode knows times in seconds only: an edit within the second that
@@ -104,7 +105,7 @@ def load_file_as(name: str, file: str) -> ModuleType:
     Raises:
         TaskFileError: the file raises.
     """
-    loader = _FreshLoader(name, file)
+    loader = FreshLoader(name, file)
     spec = importlib.util.spec_from_file_location(name, file, loader=loader)
     if spec is None:  # for the type checkers: never None with a loader given
         raise TaskFileError(f"can't load {file!r}")
@@ -233,8 +234,14 @@ def is_installed(file: str) -> bool:
     """Whether a file belongs to the standard library or to an installed distribution."""
     if not _INSTALLED_FOLDERS.isdisjoint(file.split(os.sep)):
         return True
-    folders = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return any(file.startswith(folder + os.sep) for folder in folders)
+    return file.startswith(_installed_folders())
+
+
+@functools.cache
+def _installed_folders() -> tuple[str, ...]:
+    """Where this interpreter keeps what is installed: they stay the same, and are slow to ask for."""
+    paths = sysconfig.get_paths()
+    return tuple({paths[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 def is_on_path_of_others(folder: str) -> bool:

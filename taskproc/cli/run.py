@@ -44,7 +44,13 @@ def run_task_class(
     """
     from taskproc.cli.arguments import signature_text
 
-    command = make_command(_ShieldedCommand, lambda: (cls, defaults or DefaultArguments.get_default()))
+    def entry() -> tuple[type[Task], DefaultArguments]:
+        from taskproc.imports import refuse_stale_modules
+
+        refuse_stale_modules()  # the script imported them before it came to us
+        return cls, defaults or DefaultArguments.get_default()
+
+    command = make_command(_ShieldedCommand, entry)
     command.help = (
         f"Run the task {cls.__qualname__}({signature_text(cls)}), after whatever upstream is stale."
     )
