@@ -96,7 +96,8 @@ def plugins(session: nox.Session) -> None:
     session.install("pip>=23")
     folders = [".", *PLUGINS, EXAMPLE_PLUGIN]
     session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(wheels), *folders)
-    session.install(*sorted(str(wheel) for wheel in wheels.glob("*.whl")), "pytest>=8")
+    needed = [one for plugin in PLUGINS for one in test_requirements(plugin)]
+    session.install(*sorted(str(wheel) for wheel in wheels.glob("*.whl")), "pytest>=8", *needed)
     check_that_components_are_found(session)
     for plugin in PLUGINS:
         # What is tested is the wheels: the command `pytest` leaves the working directory off the
@@ -104,6 +105,12 @@ def plugins(session: nox.Session) -> None:
         session.run("pytest", "-q", "-o", "pythonpath=", f"{plugin}/tests")
     census = ["taskproc", "run", "examples/stdlib_census.py", "-o", str(wheels.parent / "cache")]
     session.run(*census, silent=True)
+
+
+def test_requirements(plugin: str) -> list[str]:
+    """What the tests of a plugin need beside pytest: its extra `test`, if it has one."""
+    project = nox.project.load_toml(f"{plugin}/pyproject.toml")["project"]
+    return list(project.get("optional-dependencies", {}).get("test", []))
 
 
 def check_that_components_are_found(session: nox.Session) -> None:

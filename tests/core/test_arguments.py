@@ -499,7 +499,11 @@ def test_a_class_that_has_a_form_of_its_own_keeps_it(value):
     assert registering(type(value), fail).encode(value) == Encoder().encode(value)
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("on purpose"), SystemExit(3)])
+class Panic(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("on purpose"), SystemExit(3), Panic("at the disco")])
 def test_a_plugin_that_fails_to_encode_is_named_with_class_and_place(error):
     def fail(table: Table) -> Any:
         raise error
