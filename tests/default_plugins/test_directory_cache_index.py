@@ -17,7 +17,7 @@ from taskproc import Cache, FutureList, Task
 from taskproc.default_plugins.directory_cache import DirectoryCache
 from taskproc.default_plugins.directory_cache import index as _index
 from taskproc.default_plugins.directory_cache import look_up as _look_up
-from taskproc.default_plugins.directory_cache.files import read_file
+from taskproc.default_plugins.directory_cache.files import Files, read_file
 from taskproc.interfaces import Record, TaskKey
 from taskproc.testing import example_key, example_record
 
@@ -215,6 +215,14 @@ def test_of_two_records_saved_within_one_tick_the_later_is_seen_though_its_row_w
             killed.save(record, b"answer", 9, durable=False)
             for reader in (cache, DirectoryCache(root)):
                 assert reader.look_up([key]) == {key: record}
+
+
+def test_records_written_within_one_tick_of_the_clock_of_the_disk_have_times_of_their_own(
+    tmp_path: Path,
+) -> None:
+    files = Files()
+    written = [files.write_aside(f"{tmp_path}/record", [b"x"], durable=False)[1] for _ in range(200)]
+    assert len({status.st_mtime_ns for status in written}) == 200
 
 
 def test_a_record_that_was_read_within_the_tick_of_its_writing_gets_no_row(root: Path) -> None:

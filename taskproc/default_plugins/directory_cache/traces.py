@@ -98,7 +98,9 @@ def _fault(key: TaskKey, entry: str, known: Entry | None, data_files: DataFiles)
     record, result_bytes = decoded
     if record.key != key:
         return [Event("damaged", key, text=f"in its folder is the record of {record.key}")]
-    text = _fault_of_result(entry, result_bytes) or (record.data and data_files.check(entry, record.data)[0])
+    text = _fault_of_result(entry, result_bytes)
+    if not text and record.data:
+        text, _ = data_files.check(entry, record.data)
     return [Event("damaged", key, text=text, record=record)] if text else []
 
 
