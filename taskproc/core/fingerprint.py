@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from types import CodeType
 from typing import NamedTuple, TypeAlias
 
-from taskproc.core.normal_form import NormalForm, constant_text, normal_form, text_digest
+from taskproc.core.normal_form import NormalForm, normal_form, text_digest
 from taskproc.core.records import CodeMode
 from taskproc.core.scopes import Reference
+from taskproc.core.syntax import constant_text
 
 __all__ = [
     "SCHEME",

@@ -10,12 +10,23 @@ or modules, and walks with a stack of its own, so that depth costs no recursion.
 from __future__ import annotations
 
 import ast
-import contextlib
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from taskproc.core.records import content_digest
 from taskproc.core.scopes import Reference, Scope, ScopeKind, resolve
+from taskproc.core.syntax import (
+    READERS,
+    constant_text,
+    flat_pieces,
+    forward_references,
+    generic,
+    last_name,
+    loop_clause,
+    parameters,
+    signature_annotations,
+    type_parameters,
+)
 
 
 class NormalForm(NamedTuple):
@@ -54,18 +65,6 @@ def text_digest(text: str) -> str:
     return content_digest(text.encode("utf-8", "surrogatepass"))
 
 
-def constant_text(value: Any) -> str:
-    """A constant of the language with its type, written alike by every Python."""
-    kind = type(value)
-    if kind is int:
-        return f"int {value:x}"  # Python refuses to write a very long integer in decimal
-    if kind is tuple:
-        return f"tuple({' '.join(map(constant_text, value))})"
-    if kind is frozenset:
-        return f"frozenset({' '.join(sorted(map(constant_text, value)))})"
-    return f"{kind.__name__} {value!a}"  # ascii: what repr calls printable depends on the version
-
-
 class _Enter(NamedTuple):
     """On the stack: from here on names belong to this scope."""
 
@@ -76,13 +75,6 @@ class _Bind(NamedTuple):
     """On the stack: the name is bound here, after what stood before it was read."""
 
     name: str
-
-
-# Decorators that read the annotations of a function.
-_READERS = frozenset({"register", "validate_call", "validate_arguments", "beartype", "typechecked"})
-
-# What says nothing of what the code does, or differs between versions of Python.
-_SKIPPED_FIELDS = frozenset({"ctx", "type_comment", "kind", "type_params", "type_ignores", "simple"})
 
 
 class _Walker:
@@ -111,7 +103,7 @@ class _Walker:
                 self._scope.bound.add(item.name)
             else:
                 visit = _VISITORS.get(kind)
-                items = _generic(item) if visit is None else visit(self, item)
+                items = generic(item) if visit is None else visit(self, item)
                 stack.extend(reversed(items))
 
     def references(self) -> tuple[Reference, ...]:
@@ -182,13 +174,13 @@ class _Walker:
             module = node.args[0]
             if isinstance(module, ast.Constant) and isinstance(module.value, str) and module.value[:1] != ".":
                 self._number(Reference((), module.value))
-        return _generic(node)
+        return generic(node)
 
     def joined(self, node: ast.JoinedStr) -> list[Any]:
         """An f-string; Python 3.12 and 3.11 cut its constant text in different places."""
         pieces: list[Any] = []
         pending = ""
-        for piece in _flat_pieces(node):
+        for piece in flat_pieces(node):
             if isinstance(piece, str):
                 pending += piece
                 continue
@@ -200,7 +192,7 @@ class _Walker:
 
     def formatted(self, node: ast.FormattedValue) -> list[Any]:
         spec = node.format_spec
-        if isinstance(spec, ast.JoinedStr) and not any(_flat_pieces(spec)):
+        if isinstance(spec, ast.JoinedStr) and not any(flat_pieces(spec)):
             spec = None
         return [f"(FormattedValue {node.conversion}", node.value, *([":", spec] if spec else []), ")"]
 
@@ -215,7 +207,7 @@ class _Walker:
             return []
         value = [node.value] if node.value is not None else []
         if self._scope.kind == "class":
-            named = [":", *_forward_references(node.annotation)]
+            named = [":", *forward_references(node.annotation)]
             return ["(AnnAssign", *value, ":", node.annotation, *named, "=", node.target, ")"]
         if value:
             return ["(Assign", *value, "=", node.target, ")"]
@@ -244,10 +236,10 @@ class _Walker:
 
     def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[Any]:
         scope = self._open("function")
-        outside, inside = _parameters(node.args)
+        outside, inside = parameters(node.args)
         scope.bound.update(inside)
-        if any(_last_name(decorator) in _READERS for decorator in node.decorator_list):
-            outside += _annotations(node)
+        if any(last_name(decorator) in READERS for decorator in node.decorator_list):
+            outside += signature_annotations(node)
         head = f"({type(node).__name__} {self._own_name(node.name)}"
         return [
             head, "@", *node.decorator_list, "(", *outside, ")", _Bind(node.name),
@@ -259,25 +251,26 @@ class _Walker:
 
     def anonymous(self, node: ast.Lambda) -> list[Any]:
         scope = self._open("function")
-        outside, inside = _parameters(node.args)
+        outside, inside = parameters(node.args)
         scope.bound.update(inside)
         return ["(Lambda(", *outside, ")", _Enter(scope), node.body, _Enter(self._scope), ")"]
 
     def class_(self, node: ast.ClassDef) -> list[Any]:
         scope = self._open("class")
+        bound_parameters = [part for one in type_parameters(node) for part in (_Bind(one.name), one)]
         head = f"(ClassDef {self._own_name(node.name)}"
         return [
             head, "@", *node.decorator_list, "(", *node.bases, *node.keywords, ")",
-            _Enter(scope), *_type_parameters(node), *node.body, _Enter(self._scope), _Bind(node.name), ")",
+            _Enter(scope), *bound_parameters, *node.body, _Enter(self._scope), _Bind(node.name), ")",
         ]  # fmt: skip
 
     def comprehension(self, node: Any) -> list[Any]:
         """The first iterable is read outside of the comprehension, all else inside."""
         scope = self._open("comprehension")
         first, *others = node.generators
-        items: list[Any] = [f"({type(node).__name__}", first.iter, _Enter(scope), *_clause(first)]
+        items: list[Any] = [f"({type(node).__name__}", first.iter, _Enter(scope), *loop_clause(first)]
         for clause in others:
-            items += [clause.iter, *_clause(clause)]
+            items += [clause.iter, *loop_clause(clause)]
         made = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
         return [*items, *made, _Enter(self._scope), ")"]
 
@@ -328,7 +321,7 @@ class _Walker:
     def _named(self, node: ast.AST, name: str | None) -> list[Any]:
         if name is not None:
             self._scope.bound.add(name)
-        return _generic(node)
+        return generic(node)
 
 
 def _is_read(name: str, scope: Scope, scopes: Sequence[Scope]) -> bool:
@@ -340,96 +333,6 @@ def _is_inside(inner: Scope | None, scope: Scope) -> bool:
     while inner is not None and inner is not scope:
         inner = inner.parent
     return inner is scope
-
-
-def _generic(node: ast.AST) -> list[Any]:
-    """Class and fields of a node; what is empty does not count, nor what a newer Python added."""
-    items: list[Any] = [f"({type(node).__name__}"]
-    for field in node._fields:
-        value = getattr(node, field, None)
-        if field in _SKIPPED_FIELDS or value is None or value == []:
-            continue
-        items.append(f" {field}=")
-        if isinstance(value, list):
-            items.append("[")
-            items += [_item(part) for part in value]
-            items.append("]")
-        else:
-            items.append(_item(value))
-    items.append(")")
-    return items
-
-
-def _item(value: Any) -> Any:
-    return value if isinstance(value, ast.AST) else f"({constant_text(value)})"
-
-
-def _flat_pieces(node: ast.JoinedStr) -> list[str | ast.AST]:
-    pieces: list[str | ast.AST] = []
-    stack: list[ast.AST] = [node]
-    while stack:
-        part = stack.pop()
-        if isinstance(part, ast.JoinedStr):
-            stack.extend(reversed(part.values))
-        elif isinstance(part, ast.Constant):
-            pieces.append(str(part.value))
-        else:
-            pieces.append(part)
-    return pieces
-
-
-def _parameters(args: ast.arguments) -> tuple[list[Any], list[str]]:
-    """What of a parameter list is read outside of the function, and the names it binds inside."""
-    positional = [arg.arg for arg in args.posonlyargs] + ["/"] + [arg.arg for arg in args.args]
-    starred = [arg.arg for arg in (args.vararg, args.kwarg) if arg is not None]
-    keyword = [arg.arg for arg in args.kwonlyargs]
-    text = f"{positional} {args.vararg is not None} {keyword} {args.kwarg is not None} {starred}"
-    keyword_defaults = ["(none)" if default is None else default for default in args.kw_defaults]
-    return [text, *args.defaults, ";", *keyword_defaults], positional + starred + keyword
-
-
-def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[Any]:
-    args = node.args
-    written = [*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg]
-    found: list[Any] = [":"]
-    for arg in written:
-        annotation = arg.annotation if arg is not None else None
-        found += ["(none)"] if annotation is None else [annotation, *_forward_references(annotation)]
-    return [*found, "->", *([] if node.returns is None else [node.returns])]
-
-
-def _forward_references(annotation: ast.expr) -> list[ast.expr]:
-    """What the texts in an annotation stand for: `list["Node"]`."""
-    found: list[ast.expr] = []
-    stack: list[ast.expr] = [annotation]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            with contextlib.suppress(SyntaxError, ValueError):
-                found.append(ast.parse(node.value, mode="eval").body)
-        elif isinstance(node, ast.Subscript) and _last_name(node.value) != "Literal":
-            stack.append(node.slice)
-        elif isinstance(node, ast.Tuple):
-            stack += reversed(node.elts)
-        elif isinstance(node, ast.BinOp):
-            stack += [node.right, node.left]
-    return found
-
-
-def _last_name(node: ast.expr) -> str:
-    """`validate` of `checks.validate` and of `checks.validate(strict=True)`."""
-    if isinstance(node, ast.Call):
-        node = node.func
-    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
-
-
-def _type_parameters(node: ast.ClassDef) -> list[Any]:
-    parameters: list[Any] = getattr(node, "type_params", [])  # from Python 3.12 on
-    return [part for one in parameters for part in (_Bind(one.name), one)]
-
-
-def _clause(clause: ast.comprehension) -> list[Any]:
-    return [f"for {clause.is_async}", clause.target, "if", *clause.ifs]
 
 
 _VISITORS: dict[type, Callable[[_Walker, Any], list[Any]]] = {

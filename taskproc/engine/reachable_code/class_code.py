@@ -79,8 +79,8 @@ class ClassCode:
         links = self._live.links(form, names, free)
         for function in own:
             owner = f"{part.name}.{function.__name__}"
-            links += self._live.captured(owner, function)
-            links += self._live.defaults_of(owner, function, file.find(function.__code__))
+            links += self._live.values.captured(owner, function)
+            links += self._live.values.defaults_of(owner, function, file.find(function.__code__))
         if "." not in cls.__qualname__:
             changes = self._live.changes(names, cls.__qualname__, settings_of(cls))
             part.body += changes
@@ -92,7 +92,7 @@ class ClassCode:
         links: Links = []
         if found is None or "<locals>" in cls.__qualname__:
             for name, value in data(cls):
-                held = self._live.held(f"{part.name}.{name}", value)
+                held = self._live.values.held(f"{part.name}.{name}", value)
                 part.body += [target for target in held if isinstance(target, Part)]
                 links.append((name, held))
             return links
@@ -104,7 +104,7 @@ class ClassCode:
         for name, value, is_given in ClassBody(nodes).differing(data(cls), self._is_plain(cls)):
             # What functions set differs from run to run: there it is the source that counts.
             is_steady = not name.startswith("_") and name not in file.set_by_functions
-            held = self._live.content(f"{part.name}.{name}", value, is_steady, is_placed)
+            held = self._live.values.content(f"{part.name}.{name}", value, is_steady, is_placed)
             part.body += [target for target in held if is_given and isinstance(target, Part)]
             links += [(name, held)] if held else []
         return links
@@ -125,8 +125,9 @@ class ClassCode:
     def label(self, cls: type) -> str:
         """Tells a class that a function made from the next one that it makes."""
         own, _ = methods(cls, self._project.has_globals)
-        values = [[name, encoded(value, self._live.own_code)] for name, value in data(cls)]
-        return f"{class_name(cls)} {digest([[self._live.own_code(function) for function in own], values])}"
+        code_of = self._live.values.own_code
+        values = [[name, encoded(value, code_of)] for name, value in data(cls)]
+        return f"{class_name(cls)} {digest([[code_of(function) for function in own], values])}"
 
 
 def settings_of(cls: type) -> frozenset[str]:

@@ -6,7 +6,7 @@ only reaches one that changed is not. Knows nothing of how code is found or stor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from taskproc.core.records import CodeMode
@@ -20,6 +20,8 @@ from taskproc.engine.reachable_code.text_diffs import changed_lines
 
 TextOf: TypeAlias = Callable[[str], bytes | None]
 """Gives the text of a source file by its digest; None if it is not kept."""
+
+_ELSEWHERE = " leads elsewhere: "
 
 
 class CodeChange(NamedTuple):
@@ -37,6 +39,34 @@ class CodeChange(NamedTuple):
     kind: Literal["changed", "added", "removed"]
     diff: str
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a diff of source, and nothing else."""
+        return self.diff.startswith("--- ") and not self.diff.rpartition("\n@@ ")[2].count(_ELSEWHERE)
+
+
+class _Change(NamedTuple):
+    """A change of a part, with the part on both sides."""
+
+    told: CodeChange
+    before: PartDescription
+    after: PartDescription
+
+    def is_in(self, changes: Sequence[_Change]) -> bool:
+        """Whether one of these tells it as well: that of what stands around it, or of its source."""
+        name = self.told.name.removesuffix("(state)")
+        if name != self.told.name:
+            return any(other.told.name == name for other in changes)
+        return self.told.is_text and any(self._is_within(other, changes) for other in changes)
+
+    def _is_within(self, other: _Change, changes: Sequence[_Change]) -> bool:
+        if other is self or not other.told.is_text:
+            return False
+        inside = _lies_in(self.before, other.before) and _lies_in(self.after, other.after)
+        around = _lies_in(other.before, self.before) and _lies_in(other.after, self.after)
+        # Of two with the same lines the first is told.
+        return inside and (not around or changes.index(other) < changes.index(self))
+
 
 def differences(
     before: CodeDescription, after: CodeDescription, text_of: TextOf, mode: CodeMode = "deep"
@@ -53,8 +83,12 @@ def differences(
     old, new = _counting(before, mode), _counting(after, mode)
     pairs, removed, added = _paired(old, new)
     renamed = {one.label: other.label for one, other in pairs}
-    changes = [_change(one, other, renamed, text_of) for one, other in pairs if one.digest != other.digest]
-    found = [change for change in changes if change is not None]
+    changes = [
+        _Change(change, one, other)
+        for one, other in pairs
+        if one.digest != other.digest and (change := _change(one, other, renamed, text_of)) is not None
+    ]
+    found = [change.told for change in changes if not change.is_in(changes)]
     found += [_one_sided(part, "removed", text_of) for part in _roots(removed, old)]
     found += [_one_sided(part, "added", text_of) for part in _roots(added, new)]
     return [*stated, *sorted(found, key=lambda change: (change.kind != "changed", change.name))]
@@ -141,7 +175,7 @@ def _led_elsewhere(
     for name, labels in after:
         was = known.get(name)
         if was is not None and [renamed.get(label, label) for label in was] != list(labels):
-            yield f"{name} leads elsewhere: was {_places(was)}, is {_places(labels)}"
+            yield f"{name}{_ELSEWHERE}was {_places(was)}, is {_places(labels)}"
 
 
 def _places(labels: Iterable[str]) -> str:
@@ -155,7 +189,7 @@ def _place(label: str) -> str:
 
 
 def _own_change(before: PartDescription, after: PartDescription, text_of: TextOf) -> str:
-    if before.value is not None and after.value is not None:
+    if before.value is not None and after.value is not None and not _holds_code(before, after):
         return f"{after.name}: was {before.value}, is {after.value}\n"
     title = f"{before.path} ({before.name}), as it was", f"{after.path} ({after.name}), as it is"
     if before.file and after.file:
@@ -170,6 +204,17 @@ def _own_change(before: PartDescription, after: PartDescription, text_of: TextOf
     if before.value is not None or after.value is not None:
         return f"{after.name}: was {_shown(before)}, is {_shown(after)}\n"
     return f"{after.name} changed; there is no source to show it by\n"
+
+
+def _holds_code(*parts: PartDescription) -> bool:
+    """Whether values hold functions without a name, of which there is but a digest."""
+    return any(part.value is not None and '"__code__"' in part.value for part in parts)
+
+
+def _lies_in(inner: PartDescription, outer: PartDescription) -> bool:
+    return inner.path == outer.path and all(
+        any(first <= start and end <= last for first, last in outer.lines) for start, end in inner.lines
+    )
 
 
 def _shown(part: PartDescription) -> str:

@@ -7,36 +7,26 @@ the source that made them. Decides nothing about what a fingerprint is, nor wher
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import CodeType, FunctionType, ModuleType
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from types import FunctionType, ModuleType
+from typing import Any
 
 from taskproc.core.arguments import digest
 from taskproc.core.arguments.names import found_name
-from taskproc.core.fingerprint import NormalForm, bytecode_form, normal_form, text_digest
-from taskproc.core.records import JSON
+from taskproc.core.fingerprint import NormalForm, normal_form
 from taskproc.core.task import Task
-from taskproc.engine.reachable_code.class_body import is_immutable, is_literal
+from taskproc.engine.reachable_code.bindings import Definition
 from taskproc.engine.reachable_code.class_code import ClassCode, class_name
+from taskproc.engine.reachable_code.held_values import UNREADABLE, HeldValues
 from taskproc.engine.reachable_code.imports import Imports
 from taskproc.engine.reachable_code.names import Names
-from taskproc.engine.reachable_code.parts import Links, Part, PartTable, Source, Target
+from taskproc.engine.reachable_code.parts import Links, Part, PartTable, Source
 from taskproc.engine.reachable_code.project import Project
-from taskproc.engine.reachable_code.source_file import Definition, SourceFile
-from taskproc.engine.reachable_code.source_files import Sources, module_globals
-from taskproc.engine.reachable_code.states import States, encoded
+from taskproc.engine.reachable_code.source_file import SourceFile
+from taskproc.engine.reachable_code.source_files import Sources
+from taskproc.engine.reachable_code.states import encoded
 from taskproc.engine.reachable_code.static_code import TASK_DIGEST, StaticCode
-from taskproc.engine.reachable_code.values import Survey, cells, defaults, import_of
 from taskproc.modules import canonical_name
-
-_UNREADABLE = text_digest("neither source nor text")
-
-
-class _OwnCode(NamedTuple):
-    """What counts of a function's own code, and where it is written."""
-
-    form: NormalForm
-    source: Source | None
 
 
 class LiveCode:
@@ -46,6 +36,9 @@ class LiveCode:
         sources: the source files.
         table: where the parts are kept.
         project: what is followed.
+
+    Attributes:
+        values: looks into values.
     """
 
     def __init__(self, sources: Sources, table: PartTable, project: Project) -> None:
@@ -56,15 +49,13 @@ class LiveCode:
         static = StaticCode(table, sources, project)
         self._names = Names(self, static, sources, self._imports, project)
         self._classes = ClassCode(self, sources, project)
-        self._states = States(self.own_code, project.has_class, self._is_set_later)
-        self._codes: dict[int, tuple[CodeType, _OwnCode]] = {}
-        self._encoding: set[int] = set()
+        self.values = HeldValues(self, sources, table, project)
 
     # --- parts ---
 
     def parts_of(self, thing: Any) -> list[Part]:
         """The parts of a class, function or any value: what of the project's code it holds."""
-        return self._survey(thing)[0]
+        return self.values.survey(thing)[0]
 
     def class_part(self, cls: type) -> Part:
         """A class with all its own code, its bases included."""
@@ -80,7 +71,7 @@ class LiveCode:
         def fill(part: Part) -> None:
             self._fill_function(part, function)
 
-        label = (lambda: f"{name} {digest(self.own_code(function))}") if "<" in name else None
+        label = (lambda: f"{name} {digest(self.values.own_code(function))}") if "<" in name else None
         return self._table.get(("function", id(function)), name, fill, function, label=label)
 
     def task_part(self, cls: type) -> Part:
@@ -97,7 +88,7 @@ class LiveCode:
         def fill(part: Part) -> None:
             file = self._sources.of_module(vars(module))
             if file is None:
-                part.settle(_UNREADABLE)
+                part.settle(UNREADABLE)
             else:
                 self._fill_statements(part, file, [file.tree], vars(module))
 
@@ -112,11 +103,11 @@ class LiveCode:
 
         def fill(part: Part) -> None:
             is_open = not issubclass(type(value), type | ModuleType)
-            part.needs, is_small = self._survey(value) if is_open else ([], False)
+            part.needs, is_small = self.values.survey(value) if is_open else ([], False)
             file = self._sources.of_module(names)
             statements = file.binding(name) if file is not None else []
             own = [node for node in statements if not isinstance(node, ast.Import | ast.ImportFrom)]
-            text = encoded(value, self.own_code) if is_small and not (by_source and own) else None
+            text = encoded(value, self.values.own_code) if is_small and not (by_source and own) else None
             if file is not None and text is not None and _varies(file, name, text, own):
                 text = None
             if file is not None:
@@ -127,7 +118,7 @@ class LiveCode:
                 state = [] if by_source or not is_small else self._state(part.name, name, value, file, own)
                 self._fill_statements(part, file, file.with_conditions(own), names, state)
             else:
-                self._fill_held(part, value, is_small)
+                self.values.fill(part, value, is_small)
 
         key = ("constant", id(names), name, id(value), by_source)
         return self._table.get(key, f"{self.home(names)}.{name}", fill, names, value)
@@ -138,7 +129,7 @@ class LiveCode:
         """What an object holds that the module made when it was loaded; its source may not tell."""
         if name in file.rebound or any(isinstance(node, Definition) for node in statements):
             return []
-        text = self._states.text(value)
+        text = self.values.state(value)
         if text is None or _is_placed(text, file, name):
             return []
         known = text
@@ -171,10 +162,12 @@ class LiveCode:
         direct = self.direct(thing)
         if direct is not None:
             return direct
-        parts, is_small = self._survey(thing)
-        if not parts and (found_name(thing) is not None or not is_small or not encoded(thing, self.own_code)):
+        parts, is_small = self.values.survey(thing)
+        if not parts and (
+            found_name(thing) is not None or not is_small or not encoded(thing, self.values.own_code)
+        ):
             return []
-        return [self._held_part(f"task_depends_on({type(thing).__qualname__})", thing)]
+        return [self.values.held_part(f"task_depends_on({type(thing).__qualname__})", thing)]
 
     def direct(self, value: Any) -> list[Part] | None:
         """The part that a function, class or task is by itself; [] from outside; None for anything else."""
@@ -188,28 +181,6 @@ class LiveCode:
                 return []
             return [self.task_part(value) if issubclass(value, Task) else self.class_part(value)]
         return [self.task_part(kind)] if issubclass(kind, Task) else None
-
-    def _survey(self, value: Any) -> tuple[list[Part], bool]:
-        """The parts inside a value, and whether it is small enough to be written down."""
-        found: list[Part] = []
-
-        def is_part(item: Any) -> bool:
-            parts = self.direct(item)
-            if parts is None and self._project.has_class(type(item)):
-                found.append(self.class_part(type(item)))
-            found.extend(parts or ())
-            return parts is not None
-
-        survey = Survey(is_part, self._project.has_class)
-        survey.walk(value)
-        return found, survey.is_small
-
-    def _is_set_later(self, kind: type, name: str) -> bool:
-        """Whether methods of a class set an attribute of its objects after they are made."""
-        files = [self._sources.of_module(module_globals(base.__module__)) for base in kind.__mro__]
-        return any(
-            name in file.set_later or name in file.set_by_functions for file in files if file is not None
-        )
 
     # --- what they need ---
 
@@ -227,133 +198,27 @@ class LiveCode:
             for reference in form.references
         ]
 
-    def captured(self, owner: str, function: FunctionType) -> Links:
-        """What the variables lead to that a function took from around itself."""
-        return [(f"cell {name}", self.held(f"{owner}({name})", value)) for name, value in cells(function)]
-
-    def held(self, name: str, value: Any) -> list[Target]:
-        """What a value leads to that stands under no name of a module."""
-        if issubclass(type(value), ModuleType):
-            return [self.module_part(value) if self._project.has_globals(vars(value)) else import_of(value)]
-        direct = self.direct(value)
-        if direct is None:
-            return [self._held_part(name, value)]
-        return [*direct] or [import_of(value)]
-
-    def _fill_held(self, part: Part, value: Any, is_small: bool) -> None:
-        text = self._text(value) if is_small else None
-        if text is None:
-            part.settle(_UNREADABLE)
-        else:
-            part.settle_value(text)
-
-    def content(
-        self, name: str, value: Any, is_steady: bool, is_placed: Callable[[], bool] = bool
-    ) -> list[Target]:
-        """What an attribute leads to whose source is known: its value, if that says more.
-
-        Args:
-            name: what to call the value.
-            value: the value.
-            is_steady: whether it counts, or only the code in it.
-            is_placed: whether paths in it may tell where the project lies; asked only if there are any.
-        """
-        if issubclass(type(value), ModuleType):
-            return []
-        direct = self.direct(value)
-        if direct is not None:
-            return [*direct]
-        parts, is_small = self._survey(value)
-        text = None
-        if is_steady and is_small:
-            text = self._text(value)
-        if text is None or ('"/' in text and is_placed()):
-            return [*parts]
-        return [self._held_part(name, value)]
-
-    def defaults_of(self, owner: str, function: FunctionType, node: ast.AST | None) -> Links:
-        """The values of the defaults that the source does not tell; all of them, if there is none."""
-        links: Links = []
-        for number, (value, written) in enumerate(_defaults_with_source(function, node)):
-            if not _is_told(value, written):
-                is_steady = written is None or is_immutable(value)
-                held = self.content(f"{owner}(default {number})", value, is_steady)
-                links += [(f"default {number}", held)] if held else []
-        return links
-
-    def _held_part(self, name: str, value: Any) -> Part:
-        def fill(part: Part) -> None:
-            part.needs, is_small = self._survey(value)
-            self._fill_held(part, value, is_small)
-
-        return self._table.get(("held", name, id(value)), name, fill, value)
-
-    def is_readable(self, function: FunctionType) -> bool:
-        """Whether something is known of each value that a function took from around itself."""
-        for _, value in cells(function):
-            if self.direct(value) is None and not issubclass(type(value), ModuleType):
-                parts, is_small = self._survey(value)
-                if not parts and (not is_small or self._text(value) is None):
-                    return False
-        return True
-
-    def _text(self, value: Any) -> str | None:
-        return encoded(value, self.own_code) or self._states.text(value)
-
-    def own_code(self, function: FunctionType) -> JSON:
-        """A nameless function inside a constant; what it reaches is among the constant's needs."""
-        if id(function) in self._encoding:
-            return "itself"
-        self._encoding.add(id(function))
-        try:
-            values = [*defaults(function), *(value for _, value in cells(function))]
-            own = self._code(function).form.digest
-            return [own, *(encoded(value, self.own_code) for value in values)]
-        finally:
-            self._encoding.discard(id(function))
-
     def home(self, names: Mapping[str, Any]) -> str:
         """The canonical name of the module with these globals."""
         return canonical_name(str(names.get("__name__", "")))
 
     # --- filling ---
 
-    def _code(self, function: FunctionType) -> _OwnCode:
-        code: CodeType = function.__code__
-        known = self._codes.get(id(code))
-        if known is None:
-            found = self._sources.of_function(function)
-            if found is None:
-                own = _OwnCode(bytecode_form(code), None)
-            else:
-                own = _OwnCode(normal_form([found[1]], nameless=True), Source(found[0], [found[1]]))
-            known = self._codes[id(code)] = (code, own)
-        return known[1]
-
     def _fill_function(self, part: Part, function: FunctionType) -> None:
-        form, part.source = self._code(function)
+        form, part.source = self.values.code(function)
         names, qualname = function.__globals__, function.__code__.co_qualname
         links = self.links(form, names, function.__code__.co_freevars)
-        links += self.captured(part.name, function)
+        links += self.values.captured(part.name, function)
         wrapped = function.__dict__.get("__wrapped__")
         if wrapped is not None:
-            links.append(("wrapped", self.held(f"{part.name}.__wrapped__", wrapped)))
+            links.append(("wrapped", self.values.held(f"{part.name}.__wrapped__", wrapped)))
         # If it is made again at every call of what stands around it, its defaults may differ each time.
         node = part.source.nodes[0] if part.source is not None and "<" not in part.name else None
-        links += self.defaults_of(part.name, function, node)
+        links += self.values.defaults_of(part.name, function, node)
         if function.__dict__ and "." not in qualname:
             links.append(("changed", [*self.changes(names, qualname)]))
-            links += self._attributes(part, function)
+            links += self.values.attributes_of(part, function)
         part.settle(form.shape, links)
-
-    def _attributes(self, part: Part, function: FunctionType) -> Links:
-        """The values of what a function was given as attributes, but for those that functions set."""
-        unsteady = part.source.file.set_by_functions if part.source is not None else ()
-        return [
-            (f"attribute {name}", self.content(f"{part.name}.{name}", value, True))
-            for name, value in function.__dict__.items()
-            if not name.startswith("_") and name not in unsteady and is_immutable(value)
-        ]
 
     def _fill_statements(
         self,
@@ -378,22 +243,3 @@ def _varies(file: SourceFile, name: str, text: str, statements: Sequence[ast.stm
 def _is_placed(text: str, file: SourceFile, name: str) -> bool:
     """Whether a value tells where the project lies."""
     return '"/' in text and file.reads_own_path(name)
-
-
-def _defaults_with_source(
-    function: FunctionType, node: ast.AST | None
-) -> Iterator[tuple[Any, ast.expr | None]]:
-    """The defaults of a function, each with its expression if that is known."""
-    written: list[ast.expr] = []
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-        written = [*node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
-    values = defaults(function)
-    return zip(values, written if len(written) == len(values) else [None] * len(values), strict=True)
-
-
-def _is_told(value: Any, written: ast.expr | None) -> bool:
-    """Whether an expression is a plain constant, and this is its value."""
-    if written is None or not is_literal(written):
-        return False
-    said = ast.literal_eval(written)
-    return type(said) is type(value) and bool(said == value)

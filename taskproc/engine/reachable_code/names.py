@@ -69,7 +69,7 @@ class Names:
                 return [self._live.module_part(value)]
             names, name, rest = vars(value), rest[0], rest[1:]
         if name == "__doc__":
-            return [*self._live.held(f"{self._live.home(names)}.__doc__", names.get(name))]
+            return [*self._live.values.held(f"{self._live.home(names)}.__doc__", names.get(name))]
         if name in _OF_THE_MODULE:
             return []
         getter = names.get("__getattr__")
@@ -84,7 +84,7 @@ class Names:
         if direct and not (issubclass(type(value), type) and self._is_made(value)):
             targets += direct
             targets += self._member(value, rest)
-            is_opaque = isinstance(value, FunctionType) and not self._live.is_readable(value)
+            is_opaque = isinstance(value, FunctionType) and not self._live.values.is_readable(value)
             if is_opaque and self._is_bound(names, name, value):
                 targets.append(self._live.constant_part(names, name, value, by_source=True))
             return targets + self._changes(names, name)
@@ -130,7 +130,7 @@ class Names:
         """`Other.helper(...)` calls code of another task that no record of this one speaks of."""
         is_class = issubclass(type(value), type)
         if rest and rest[0] == "__doc__":
-            return [*self._live.held(f"{value.__qualname__}.__doc__", value.__doc__)]
+            return [*self._live.values.held(f"{value.__qualname__}.__doc__", value.__doc__)]
         if not (rest and is_class and issubclass(value, Task)):
             return []
         for base in value.__mro__:
@@ -138,7 +138,7 @@ class Names:
                 member = vars(base)[rest[0]]
                 held = list(functions_in(member)) or [member]
                 owner = f"{class_name(base)}.{rest[0]}"
-                return [part for item in held for part in self._live.held(owner, item)]
+                return [part for item in held for part in self._live.values.held(owner, item)]
         return []
 
     def _is_made(self, cls: type) -> bool:

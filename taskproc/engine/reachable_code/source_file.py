@@ -13,14 +13,16 @@ from typing import TypeAlias
 
 from taskproc.core.fingerprint import normal_form
 from taskproc.core.records import content_digest
-
-Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-
-# The methods that make an object what it is.
-_MAKERS = frozenset(
-    {"__init__", "__new__", "__post_init__", "__attrs_post_init__", "__setstate__", "__set_name__"}
+from taskproc.engine.reachable_code.bindings import (
+    Definition,
+    base_name,
+    bindings,
+    binds,
+    set_attributes,
+    sets_only,
 )
+
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 class SourceFile:
@@ -70,23 +72,7 @@ class SourceFile:
 
     @functools.cached_property
     def _set_attributes(self) -> tuple[set[str], set[str]]:
-        on_others: set[str] = set()
-        on_self: set[str] = set()
-        # Each node with the function it stands in, and what that calls the object it is a method of.
-        stack: list[tuple[ast.AST, str, str]] = [(self.tree, "", "")]
-        while stack:
-            node, function, own = stack.pop()
-            if function and isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
-                if not (isinstance(node.value, ast.Name) and node.value.id == own):
-                    on_others.add(node.attr)
-                elif function not in _MAKERS:
-                    on_self.add(node.attr)
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                function = node.name
-            for child in ast.iter_child_nodes(node):
-                is_method = isinstance(node, ast.ClassDef) and isinstance(child, Definition)
-                stack.append((child, function, _name_of_self(child) if is_method else own))
-        return on_others, on_self
+        return set_attributes(self.tree)
 
     def with_conditions(self, statements: Iterable[ast.stmt]) -> list[ast.stmt]:
         """Statements of the module together with what decides whether they are run."""
@@ -104,7 +90,7 @@ class SourceFile:
             for node in nodes:
                 for one in node.decorator_list:
                     if isinstance(one.func if isinstance(one, ast.Call) else one, ast.Attribute):
-                        for name in _base_name(one):
+                        for name in base_name(one):
                             found.setdefault(name, []).append(node)
         return found
 
@@ -117,8 +103,8 @@ class SourceFile:
             node
             for node in self.binding(name)
             if not isinstance(node, ast.Import | ast.ImportFrom | Definition)
-            and not _binds(node, name)
-            and not _sets_only(node, name, but)
+            and not binds(node, name)
+            and not sets_only(node, name, but)
         ]
 
     def binding(self, name: str) -> list[ast.stmt]:
@@ -167,15 +153,17 @@ class SourceFile:
         return next((node for node in found if first_line(node) == code.co_firstlineno), None)
 
     def _find_lambda(self, code: CodeType) -> ast.Lambda | None:
-        """The one lambda at this line; of several, the one whose body is where the code's is."""
+        """The one lambda at this line; of several, the one in whose body all of the code is."""
         found = [
             node
             for node in ast.walk(self.tree)
             if isinstance(node, ast.Lambda) and node.lineno == code.co_firstlineno
         ]
         if len(found) > 1:
-            places = [(line, column) for line, _, column, _ in code.co_positions()]
-            found = [node for node in found if places and places[-1] == _place(node.body)]
+            places = [place for place in code.co_positions() if place[2] is not None and place[2:] != (0, 0)]
+            found = [node for node in found if all(_holds(node.body, *place) for place in places)]
+            if places and found:  # one within another
+                return max(found, key=lambda node: _place(node.body))
         return found[0] if len(found) == 1 else None
 
     def _index(self) -> None:
@@ -198,7 +186,7 @@ class SourceFile:
         while stack:
             statements, deciding = stack.pop()
             for node in statements:
-                for name, binding in _bindings(node):
+                for name, binding in bindings(node):
                     self.bindings.setdefault(name, []).append(binding)
                     if deciding:
                         self._conditions[id(binding)] = deciding
@@ -218,21 +206,20 @@ def first_line(node: ast.AST) -> int:
     return min(int(getattr(part, "lineno", 0)) for part in [node, *decorators])
 
 
-def _name_of_self(method: ast.AST) -> str:
-    """What a method calls the object that it is called on; "" for that of a class."""
-    if not isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef):
-        return ""
-    of_class = any(isinstance(one, ast.Name) and one.id == "classmethod" for one in method.decorator_list)
-    args = [*method.args.posonlyargs, *method.args.args]
-    return "" if of_class or not args or method.name == "__init_subclass__" else args[0].arg
-
-
 def _as_text(text: bytes | str) -> str:
     return text if isinstance(text, str) else text.decode("latin-1")
 
 
 def _place(node: ast.expr) -> tuple[int, int]:
     return node.lineno, node.col_offset
+
+
+def _holds(
+    node: ast.expr, line: int | None, end_line: int | None, column: int | None, end_column: int | None
+) -> bool:
+    """Whether a place in the source, as code tells it, lies within an expression."""
+    start, end = (line or 0, column or 0), (end_line or 0, end_column or 0)
+    return _place(node) <= start and end <= (node.end_lineno or 0, node.end_col_offset or 0)
 
 
 def _blocks(node: ast.AST) -> Iterator[list[ast.AST]]:
@@ -246,68 +233,3 @@ def _declared_global(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Global):
             yield from node.names
-
-
-def _bindings(statement: ast.stmt) -> Iterator[tuple[str, ast.stmt]]:
-    """The names of the module that a statement binds or whose value it changes, each with the statement.
-
-    An import or definition within a larger statement (`with suppress(ImportError):`) stands for itself.
-    """
-    if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-        yield statement.name, statement
-    elif isinstance(statement, ast.Import):
-        yield from ((alias.asname or alias.name.partition(".")[0], statement) for alias in statement.names)
-    elif isinstance(statement, ast.ImportFrom):
-        yield from ((alias.asname or alias.name, statement) for alias in statement.names)
-    elif isinstance(statement, ast.If):  # its blocks are looked at one by one
-        condition = ast.copy_location(ast.Expr(statement.test), statement.test)
-        yield from ((name, condition) for name in _bound_names(condition))
-    elif not isinstance(statement, ast.Try | ast.TryStar):
-        yield from ((name, statement) for name in _bound_names(statement))
-        if isinstance(statement, ast.For | ast.While | ast.With | ast.AsyncFor | ast.AsyncWith | ast.Match):
-            for node in ast.walk(statement):
-                if isinstance(node, ast.Import | ast.ImportFrom | Definition):
-                    yield from _bindings(node)
-
-
-def _bound_names(statement: ast.stmt) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        elif isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
-            names |= _base_name(node)
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            names |= _changed_by(node.value)
-    return names
-
-
-def _changed_by(call: ast.Call) -> set[str]:
-    """The name that a call by itself changes: `TABLE.update(...)`, `setattr(Config, "size", 3)`."""
-    function = call.func
-    if isinstance(function, ast.Name) and function.id in ("setattr", "delattr") and call.args:
-        return _base_name(call.args[0])
-    return _base_name(function) if isinstance(function, ast.Attribute) else set()
-
-
-def _base_name(node: ast.expr) -> set[str]:
-    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return {node.id} if isinstance(node, ast.Name) else set()
-
-
-def _binds(statement: ast.stmt, name: str) -> bool:
-    return any(
-        isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store)
-        for node in ast.walk(statement)
-    )
-
-
-def _sets_only(statement: ast.stmt, name: str, attributes: Collection[str]) -> bool:
-    return isinstance(statement, ast.Assign) and all(
-        isinstance(target, ast.Attribute)
-        and target.attr in attributes
-        and isinstance(target.value, ast.Name)
-        and target.value.id == name
-        for target in statement.targets
-    )

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taskproc.core.fingerprint import Reference, normal_form, text_digest
+from taskproc.engine.reachable_code.bindings import Definition
 from taskproc.engine.reachable_code.imports import (
     HARMLESS,
     absolute_name,
@@ -23,7 +24,7 @@ from taskproc.engine.reachable_code.imports import (
 )
 from taskproc.engine.reachable_code.parts import Part, PartTable, Source, Target, module_of
 from taskproc.engine.reachable_code.project import Project
-from taskproc.engine.reachable_code.source_file import Definition, SourceFile, first_line
+from taskproc.engine.reachable_code.source_file import SourceFile, first_line
 from taskproc.engine.reachable_code.source_files import Sources, find_module_file, is_namespace
 
 TASK_DIGEST = text_digest("a task, known by its name")
