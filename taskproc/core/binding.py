@@ -28,9 +28,11 @@ class Binding(Protocol):
     @property
     def folder(self) -> str:
         """The folder from which relative paths of input files count."""
+        ...
 
     def encode_arguments(self, task_name: str, bound: Mapping[str, Any]) -> dict[str, JSON]:
         """The JSON of a call's arguments, by parameter."""
+        ...
 
     def initialise(self, depth: int, call: Callable[[], None]) -> None:
         """Run `call`, the body of an `__init__` that is `depth` constructions deep."""
@@ -40,6 +42,7 @@ class Binding(Protocol):
 
     def restore(self, cls: type[Task], digest: str, args: Mapping[str, JSON]) -> Task:
         """The task that an unpickled one stands for, by its key and its stored arguments."""
+        ...
 
     def load_result(self, task: Task) -> Any: ...
     def run_graph(self, task: Task, **options: Any) -> tuple[Any, RunStats]: ...
