@@ -9,8 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from pathlib import PurePath
-from types import ModuleType
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from taskproc.core.arguments.binder import Binder, default_factories

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from taskproc.core.records import TaskKey
 from taskproc.errors import RateLimitError
@@ -90,7 +90,7 @@ class Scheduler:
         return self._counts["running"]
 
     @property
-    def counts(self) -> Mapping[str, int]:
+    def counts(self) -> Mapping[Any, int]:
         """How many tasks stand where; all that were to run are among them."""
         return self._counts
 

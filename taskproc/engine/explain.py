@@ -30,7 +30,8 @@ from taskproc.errors import DamagedEntryError, MissingResultError
 
 if TYPE_CHECKING:
     from taskproc.core.task import Task
-    from taskproc.engine.session import Cache, Survey
+    from taskproc.engine.session import Cache
+    from taskproc.engine.surveying import Survey
 
 _MOST_ORIGINS = 5
 _MOST_FILES = 5

@@ -118,8 +118,8 @@ def load_stored(payload: bytes, key: TaskKey) -> Any:
         return loads(payload)
     except Exception as error:
         raise UnreadableResultError(
-            f"the stored result of {key} can't be unpickled here ({type(error).__name__}: {error}); mend what "
-            "is in its way, or clear the result (`clear_task()`) to have it computed again"
+            f"the stored result of {key} can't be unpickled here ({type(error).__name__}: {error}); mend "
+            "what is in its way, or clear the result (`clear_task()`) to have it computed again"
         ) from error
 
 

@@ -19,14 +19,11 @@ from typing import Any, Literal
 
 from taskproc.core.definition import task_labels
 from taskproc.core.freshness import code_mode, is_unchanged, named_code
-from taskproc.core.graph import Node
 from taskproc.core.records import (
-    CHANGED_MEANWHILE,
     Event,
     Failure,
     Job,
     Outcome,
-    Plan,
     Record,
     RunReport,
     RunStats,
@@ -36,6 +33,7 @@ from taskproc.core.schedule import Scheduler
 from taskproc.core.task import Task
 from taskproc.engine.board import Board, Subject
 from taskproc.engine.dispatch import EXECUTOR_LANE, Dispatch, worker_command
+from taskproc.engine.doubts import Doubts, refuse_blocked
 from taskproc.engine.failure import failed_task_error
 from taskproc.engine.jobs import JobOrder, Payloads
 from taskproc.engine.opened_run import spool_of_worker
@@ -54,10 +52,7 @@ from taskproc.errors import (
     DamagedEntryError,
     DamagedEntryWarning,
     FailedTaskError,
-    InputChangedWarning,
-    MissingInputError,
     MissingResultError,
-    OtherCodeWarning,
     PluginError,
 )
 from taskproc.registry.components import in_one_line
@@ -86,7 +81,7 @@ class Run:
         self._setup = setup
         survey = cache.survey(task, code_mode(options.detect_source_change, options.code), options.force)
         self._graph, self._records, self._now, self._plan = survey
-        _refuse_blocked(self._plan)
+        refuse_blocked(self._plan)
         self._nodes = self._graph.nodes
         self._classes = {key.name: type(node.task) for key, node in self._nodes.items()}
         self._labels = {name: task_labels(cls) for name, cls in self._classes.items()}
@@ -105,7 +100,7 @@ class Run:
         self._failures: list[Outcome] = []
         self._elsewhere: dict[TaskKey, None] = {}
         self._leased: set[TaskKey] = set()
-        self._warned_of_code: set[str] = set()
+        self._doubts = Doubts()
         # By the number of a job's order it is told whether what it found damaged was before its time.
         self._order_numbers: dict[TaskKey, int] = {}
         self._set_aside_at: dict[TaskKey, int] = {}
@@ -284,10 +279,7 @@ class Run:
         if outcome.kind in ("finished", "done elsewhere", "unchanged"):
             if outcome.record is not None:
                 self._records[key] = outcome.record
-                if "other_code" in outcome.record.provenance:
-                    self._warn_of_other_code(outcome.record)
-                if self._nodes[key].inputs:
-                    _warn_of_changed_inputs(self._nodes[key], outcome.record)
+                self._doubts.raised_by(self._nodes[key], outcome.record)
             scheduler.succeeded(key)
         else:
             if outcome.kind == "failed":
@@ -299,19 +291,6 @@ class Run:
         waited = self._statistics.ended(outcome, [up.key for up in self._nodes[key].upstreams])
         if self._listeners.hears("taskproc_job_finished"):
             self._listeners.notify("taskproc_job_finished", replace(outcome, waited=waited))
-
-    def _warn_of_other_code(self, record: Record) -> None:
-        """Say once for each task name that what its workers ran is not what the runner knows."""
-        if record.key.name not in self._warned_of_code:
-            self._warned_of_code.add(record.key.name)
-            names = ", ".join(record.provenance["other_code"])
-            warnings.warn(
-                f"{record.key.name} was computed by a worker that had other code than this process: {names}. "
-                "Its file was edited meanwhile, or this process changed it after importing it (below the main "
-                "guard, say); pass such a value as an argument. The result counts for this run only",
-                OtherCodeWarning,
-                stacklevel=2,
-            )
 
     def _release(self, key: TaskKey) -> None:
         self._leased.discard(key)
@@ -462,23 +441,3 @@ class Run:
         if lane == EXECUTOR_LANE:
             return plain_job(task, labels)
         return launched_job(task, labels, lane, self._backend, self._id)
-
-
-def _refuse_blocked(plan: Plan) -> None:
-    """Raise MissingInputError if a task of the graph can't run: before anything else does."""
-    missing = [(key, reason) for key, reason in plan.blocked.items() if reason.kind == "input_missing"]
-    if missing:
-        (key, reason), *others = missing
-        more = f" (and {len(others)} more tasks lack theirs)" if others else ""
-        raise MissingInputError(f"{key.name} can't run: {reason.text}; correct the path{more}")
-
-
-def _warn_of_changed_inputs(node: Node, record: Record) -> None:
-    for upstream in record.upstreams:
-        if upstream.version == CHANGED_MEANWHILE:
-            warnings.warn(
-                f"the input file {upstream.key.digest!r} changed while {node.task!r} ran; its result is "
-                "kept, and the next run computes it again",
-                InputChangedWarning,
-                stacklevel=2,
-            )

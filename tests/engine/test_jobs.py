@@ -50,10 +50,21 @@ def test_an_answer_comes_back_with_every_field_of_its_outcome_and_record() -> No
 
 
 def test_a_job_arrives_with_every_field_of_its_order() -> None:
-    upstream = UpstreamOrder("data", UPSTREAM, "v" * 32, "d" * 32, {"n": 1}, b"attributes", b"result", "a" * 32)
+    upstream = UpstreamOrder(
+        "data", UPSTREAM, "v" * 32, "d" * 32, {"n": 1}, b"attributes", b"result", "a" * 32
+    )
     file = InputOrder("data", "x.csv", "/data/x.csv", "e" * 32, (1, 2, 3, 4, 5))
     job = JobOrder(
-        KEY, {"rate": 0.1}, b"own", (upstream,), "c" * 32, "a" * 32, "run-1", (file,), {"n": 1}, {"names": ["a:b"]}
+        KEY,
+        {"rate": 0.1},
+        b"own",
+        (upstream,),
+        "c" * 32,
+        "a" * 32,
+        "run-1",
+        (file,),
+        {"n": 1},
+        {"names": ["a:b"]},
     )
     assert all(job)
     payload = pickle.dumps((b"order", [plain_job(job)]))

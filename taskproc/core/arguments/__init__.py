@@ -1,8 +1,8 @@
 """Constructor arguments <-> canonical typed JSON -> digest.
 
 `encoder` gives values their JSON form, `decoder` gives them back, `copies` makes what a task
-gets of them, `binder` reads a call by the constructor's signature, `canonical` writes JSON down, `names` says what classes and functions
-are called, `registered` is what plugins add.
+gets of them, `binder` reads a call by the constructor's signature, `canonical` writes JSON
+down, `names` says what classes and functions are called, `registered` is what plugins add.
 """
 
 from typing import TYPE_CHECKING, Any
