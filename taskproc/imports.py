@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from taskproc.errors import TaskFileError
-from taskproc.modules import FreshLoader, is_installed
+from taskproc.modules import FreshLoader, installed_folders, is_installed
 
 TICK_NANOSECONDS = 2_000_000_000  # the coarsest clock of a file system in use
 _HEADER = 16  # bytes before the code: magic number, flags, then time and size, or a hash
@@ -84,6 +84,7 @@ def forbid_stale_bytecode() -> ProjectFinder | None:
         place = sys.meta_path.index(PathFinder)
     except ValueError:  # somebody else says how files are found here
         return None
+    installed_folders()  # to find them out takes imports of its own: before we are asked about those
     finder = ProjectFinder()
     sys.meta_path.insert(place, finder)
     return finder

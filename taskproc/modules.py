@@ -234,11 +234,11 @@ def is_installed(file: str) -> bool:
     """Whether a file belongs to the standard library or to an installed distribution."""
     if not _INSTALLED_FOLDERS.isdisjoint(file.split(os.sep)):
         return True
-    return file.startswith(_installed_folders())
+    return file.startswith(installed_folders())
 
 
 @functools.cache
-def _installed_folders() -> tuple[str, ...]:
+def installed_folders() -> tuple[str, ...]:
     """Where this interpreter keeps what is installed: they stay the same, and are slow to ask for."""
     paths = sysconfig.get_paths()
     return tuple({paths[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})

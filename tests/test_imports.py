@@ -329,6 +329,19 @@ def test_importing_the_library_puts_no_finder_in_place() -> None:
     subprocess.run([sys.executable, "-c", text], env=environment, check=True)
 
 
+@pytest.mark.parametrize("flags", [[], ["-S"], ["-I"], ["-O"]])
+def test_the_first_import_of_a_process_goes_through_the_finder(tmp_path: Path, flags: list[str]) -> None:
+    """Where libraries are installed is asked of a module that imports others for the answer."""
+    (tmp_path / "helpers.py").write_text("factor = 2\n")
+    text = (
+        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]; from taskproc import imports;"
+        " imports.forbid_stale_bytecode(); import helpers, sysconfig, concurrent.futures;"
+        " concurrent.futures.ThreadPoolExecutor, sysconfig.get_paths();"
+        " assert type(helpers.__loader__) is imports.ProjectLoader"
+    )
+    subprocess.run([sys.executable, *flags, "-c", text], check=True)
+
+
 # --- What was imported before anybody asked us ---
 
 
