@@ -14,13 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from taskproc.core.arguments.array_decodings import ARRAY_DECODINGS
 from taskproc.core.arguments.encodings import (
-    DATES,
     Encodable,
-    SubclassEncoding,
-    builtin_base,
     encode_enum,
     encode_fields,
-    encode_namedtuple,
     encoding_for,
     field_names,
     is_model,
@@ -28,6 +24,12 @@ from taskproc.core.arguments.encodings import (
 from taskproc.core.arguments.hidden_state import HEAP_TYPE
 from taskproc.core.arguments.names import class_name, found_name
 from taskproc.core.arguments.plain_decodings import PLAIN_DECODINGS, Decoding, Form
+from taskproc.core.arguments.subclass_encodings import (
+    DATES,
+    SubclassEncoding,
+    builtin_base,
+    encode_namedtuple,
+)
 
 if TYPE_CHECKING:
     from taskproc.core.arguments.decoder import Decoder

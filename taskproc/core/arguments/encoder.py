@@ -19,6 +19,7 @@ from taskproc.errors import ArgumentError
 
 __all__ = ["Encodable", "Encoder"]
 
+
 class Encoder:
     """Turns values into JSON that keeps their types.
 

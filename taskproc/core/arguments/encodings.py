@@ -10,14 +10,20 @@ import dataclasses
 import enum
 import functools
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from taskproc.core.arguments.arrays import numpy_encoding
-from taskproc.core.arguments.hidden_state import HEAP_TYPE, hides_state
+from taskproc.core.arguments.hidden_state import hides_state
 from taskproc.core.arguments.names import class_name, found_name
-from taskproc.core.arguments.plain_encodings import BUILTIN, STANDARD, Encoding, lost_attributes, unsupported
+from taskproc.core.arguments.plain_encodings import BUILTIN, STANDARD, Encoding, unsupported
 from taskproc.core.arguments.registered import encode_registered
+from taskproc.core.arguments.subclass_encodings import (
+    PLAIN_VALUE,
+    base_of_fields,
+    builtin_base,
+    subclass_encoding,
+)
 from taskproc.core.records import JSON
 from taskproc.errors import ArgumentError
 
@@ -59,8 +65,8 @@ def encoding_for(kind: type) -> Encoding:
     if (known := STANDARD.get(class_name(kind))) is not None:
         return known
     if field_names(kind) is not None:
-        return _encode_by_name if hides_state(kind, _base_of_fields(kind)) else encode_fields
-    return numpy_encoding(kind) or _subclass_encoding(kind) or _encode_by_name
+        return _encode_by_name if hides_state(kind, base_of_fields(kind)) else encode_fields
+    return numpy_encoding(kind) or subclass_encoding(kind) or _encode_by_name
 
 
 def has_future_methods(kind: type) -> bool:
@@ -172,7 +178,7 @@ def encode_fields(encoder: Encoder, value: Any) -> JSON:
     if not is_model(kind) and (more := _more_than_fields(encoder, value, names)):
         encoded["more"] = more
     if (base := builtin_base(kind)) is not None:
-        encoded["value"] = encoder.encode(_PLAIN_VALUE[base](value))
+        encoded["value"] = encoder.encode(PLAIN_VALUE[base](value))
     return encoded
 
 
@@ -211,71 +217,9 @@ def _refuse_more_than(encoder: Encoder, value: Any, names: tuple[str, ...]) -> N
         )
 
 
-class SubclassEncoding:
-    """How values of a class derived from a built-in one are encoded: its value, and the class's name."""
-
-    __slots__ = ("base",)
-
-    def __init__(self, base: type) -> None:
-        self.base = base
-
-    def __call__(self, encoder: Encoder, value: Any) -> JSON:
-        if lost_attributes(value):
-            raise unsupported(encoder, value, "its attributes would be lost")
-        if self.base in _PLAIN_VALUE:
-            plain = encoder.encode(_PLAIN_VALUE[self.base](value))
-        else:
-            plain = STANDARD[class_name(self.base)](encoder, value)
-        return {"__subclass__": encoder.name_of_class(type(value)), "value": plain}
-
-
-def _subclass_encoding(kind: type) -> Encoding | None:
-    base = builtin_base(kind) or next((c for c in kind.__mro__ if class_name(c) in DATES), None)
-    if base is None or hides_state(kind, base):
-        return None
-    fields = getattr(kind, "_fields", None)
-    return encode_namedtuple if base is tuple and isinstance(fields, tuple) else SubclassEncoding(base)
-
-
-def _base_of_fields(kind: type) -> type:
-    """The built-in class that one with fields derives from: what that holds is told, or is the same."""
-    plain = BaseException.__basicsize__
-    errors = (c for c in kind.__mro__ if issubclass(c, BaseException) and not c.__flags__ & HEAP_TYPE)
-    return builtin_base(kind) or next((c for c in errors if c.__basicsize__ == plain), object)
-
-
-def encode_namedtuple(encoder: Encoder, value: Any) -> JSON:
-    if lost_attributes(value):
-        raise unsupported(encoder, value, "its attributes would be lost")
-    where = encoder.where
-    items = zip(value._fields, tuple.__iter__(value), strict=True)
-    fields = {name: encoder.encode(item, f"{where}.{name}") for name, item in items}
-    return {"__object__": encoder.name_of_class(type(value)), "fields": fields}
-
-
-def builtin_base(kind: type) -> type | None:
-    return next((base for base in kind.__mro__ if base in _PLAIN_VALUE), None)
-
-
-_PLAIN_VALUE: Mapping[type, Callable[[Any], Any]] = {
-    int: int.__int__,
-    float: float.__pos__,
-    complex: complex.__pos__,
-    str: str.__str__,
-    bytes: lambda value: bytes.__getitem__(value, slice(None)),
-    bytearray: lambda value: bytearray.__getitem__(value, slice(None)),
-    tuple: lambda value: tuple.__getitem__(value, slice(None)),
-    list: lambda value: list.__getitem__(value, slice(None)),
-    dict: lambda value: dict(dict.items(value)),
-    set: lambda value: set(set.__iter__(value)),
-    frozenset: lambda value: frozenset(frozenset.__iter__(value)),
-}
-
 _EXACT: Mapping[type, Encoding] = {
     **BUILTIN,
     type: _encode_class,
     types.FunctionType: _encode_function,
     types.BuiltinFunctionType: _encode_by_name,
 }
-
-DATES = ("datetime:datetime", "datetime:date", "datetime:time", "datetime:timedelta")
