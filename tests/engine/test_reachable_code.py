@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import json
 import linecache
 import math
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from code_project import CodeProject
 
 from taskproc.core.arguments import Encoder
 from taskproc.core.task import Task, task_class
@@ -223,49 +223,9 @@ PROJECT = {
 }
 
 
-class Project:
-    """A project in a folder, whose modules are imported anew at every look."""
-
-    def __init__(self, folder: Path, files: dict[str, str] | None = None) -> None:
-        self.folder = folder
-        self.files = dict(PROJECT if files is None else files)
-
-    def edit(self, file: str, old: str, new: str) -> None:
-        assert old in self.files[file], f"{old!r} is not in {file}"
-        self.files[file] = self.files[file].replace(old, new, 1)
-
-    def module(self, name: str = "tasks") -> Any:
-        self.forget()
-        for file, text in self.files.items():
-            path = self.folder / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        importlib.invalidate_caches()
-        return importlib.import_module(name)
-
-    def forget(self) -> None:
-        tops = {Path(file).parts[0].removesuffix(".py") for file in self.files}
-        for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
-            del sys.modules[name]
-
-    def fingerprint(self, name: str = "Main") -> str:
-        return CodeReader().fingerprint(getattr(self.module(), name))
-
-    def parts(self, name: str = "Main") -> dict[str, str]:
-        return CodeReader().parts(getattr(self.module(), name))
-
-
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.syspath_prepend(str(tmp_path / "project"))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    (tmp_path / "project").mkdir()
-    return tmp_path / "project"
-
-
-@pytest.fixture
-def project(folder: Path) -> Iterator[Project]:
-    made = Project(folder)
+def project(folder: Path) -> Iterator[CodeProject]:
+    made = CodeProject(folder, PROJECT)
     yield made
     made.forget()
 
@@ -362,7 +322,7 @@ EDITS = [
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=[edit.what.replace(" ", "_") for edit in EDITS])
-def test_an_edit_reruns_what_the_table_says(project: Project, edit: Edit) -> None:
+def test_an_edit_reruns_what_the_table_says(project: CodeProject, edit: Edit) -> None:
     before = project.parts()
     project.edit(edit.file, edit.old, edit.new)
     after = project.parts()
@@ -370,7 +330,7 @@ def test_an_edit_reruns_what_the_table_says(project: Project, edit: Edit) -> Non
     assert bool(changed) == edit.reruns, changed
 
 
-def test_the_fingerprint_is_the_same_on_every_python_and_in_every_folder(project: Project) -> None:
+def test_the_fingerprint_is_the_same_on_every_python_and_in_every_folder(project: CodeProject) -> None:
     assert project.fingerprint() == "83b0b9df0266905c7ccfd530a495c1cc.7d79b6ceca88a27b."
 
 
@@ -384,7 +344,7 @@ def test_every_edit_stands_in_the_table_of_the_docs() -> None:
 # --- where the code is, and how it runs ---
 
 
-def test_a_file_has_one_fingerprint_run_imported_or_given(project: Project) -> None:
+def test_a_file_has_one_fingerprint_run_imported_or_given(project: CodeProject) -> None:
     project.files["tasks.py"] += textwrap.dedent(
         """
         if __name__ == "__main__":
@@ -407,7 +367,7 @@ def test_a_file_has_one_fingerprint_run_imported_or_given(project: Project) -> N
     assert CodeReader().fingerprint(given.Main) == imported
 
 
-def test_using_the_class_does_not_change_its_fingerprint(project: Project) -> None:
+def test_using_the_class_does_not_change_its_fingerprint(project: CodeProject) -> None:
     module = project.module()
     before = {name: CodeReader().parts(getattr(module, name)) for name in ("Main", "Other", "Lazy")}
     for name in before:
@@ -431,7 +391,7 @@ def test_a_package_is_followed_wherever_it_is_installed(
         "acme/inner.py": "def f():\n    return 1\n",
         "stranger.py": "def f():\n    return 1\n",
     }
-    project = Project(folder, files)
+    project = CodeProject(folder, files)
     first = CodeReader().parts(project.module("acme.tasks").Main)
     assert set(first) == {"acme.tasks.Main", "acme.inner.f"}
     project.edit("acme/inner.py", "1", "2")
@@ -442,9 +402,9 @@ def test_a_package_is_followed_wherever_it_is_installed(
 # --- which name led to which part counts too ---
 
 
-def task_file(folder: Path, text: str, **more: str) -> Project:
+def task_file(folder: Path, text: str, **more: str) -> CodeProject:
     head = "from taskproc.core.task import Task\nimport functools\n"
-    return Project(folder, {"tasks.py": head + textwrap.dedent(text), **more})
+    return CodeProject(folder, {"tasks.py": head + textwrap.dedent(text), **more})
 
 
 SWAPS = [
@@ -604,7 +564,7 @@ def test_what_is_named_in_less_usual_ways_is_followed(
 # --- memory and disk ---
 
 
-def test_a_file_edited_after_its_import_is_not_taken_for_what_runs(project: Project) -> None:
+def test_a_file_edited_after_its_import_is_not_taken_for_what_runs(project: CodeProject) -> None:
     module = project.module()
     first = CodeReader().fingerprint(module.Main)
     project.edit("helpers.py", "x / 2", "x // 2")
@@ -614,7 +574,7 @@ def test_a_file_edited_after_its_import_is_not_taken_for_what_runs(project: Proj
     assert len({first, in_memory, edited}) == 3
 
 
-def test_a_method_edited_after_its_import_is_not_taken_for_what_runs(project: Project) -> None:
+def test_a_method_edited_after_its_import_is_not_taken_for_what_runs(project: CodeProject) -> None:
     module = project.module()
     project.edit("tasks.py", "even(2)", "even(4)")
     (project.folder / "tasks.py").write_text(project.files["tasks.py"])
@@ -622,7 +582,7 @@ def test_a_method_edited_after_its_import_is_not_taken_for_what_runs(project: Pr
     assert in_memory != project.fingerprint()
 
 
-def test_lines_that_move_after_the_import_do_not_count(project: Project) -> None:
+def test_lines_that_move_after_the_import_do_not_count(project: CodeProject) -> None:
     module = project.module()
     first = CodeReader().fingerprint(module.Main)
     helpers = project.folder / "helpers.py"
@@ -630,7 +590,7 @@ def test_lines_that_move_after_the_import_do_not_count(project: Project) -> None
     assert CodeReader().fingerprint(module.Main) == first
 
 
-def test_a_reader_keeps_what_it_read_and_a_refreshed_one_sees_what_changed(project: Project) -> None:
+def test_a_reader_keeps_what_it_read_and_a_refreshed_one_sees_what_changed(project: CodeProject) -> None:
     module = project.module()
     reader = CodeReader()
     first = reader.fingerprint(module.Main)
@@ -641,14 +601,14 @@ def test_a_reader_keeps_what_it_read_and_a_refreshed_one_sees_what_changed(proje
     assert reader.refreshed().fingerprint(module.Main) == first
 
 
-def test_a_function_put_in_place_of_another_counts(project: Project) -> None:
+def test_a_function_put_in_place_of_another_counts(project: CodeProject) -> None:
     module = project.module()
     first = CodeReader().fingerprint(module.Main)
     module.helpers.halved = module.helpers.scaled
     assert CodeReader().fingerprint(module.Main) != first
 
 
-def test_a_method_or_constant_given_to_a_class_later_counts(project: Project) -> None:
+def test_a_method_or_constant_given_to_a_class_later_counts(project: CodeProject) -> None:
     seen = {project.fingerprint()}
     for change in ({"half": lambda self: 0}, {"SIZE": 5}):
         module = project.module()
@@ -658,7 +618,7 @@ def test_a_method_or_constant_given_to_a_class_later_counts(project: Project) ->
     assert len(seen) == 3
 
 
-def test_a_global_that_functions_change_counts_by_its_source(project: Project) -> None:
+def test_a_global_that_functions_change_counts_by_its_source(project: CodeProject) -> None:
     module = project.module()
     first = CodeReader().fingerprint(module.Main)
     module.bump()
@@ -666,7 +626,7 @@ def test_a_global_that_functions_change_counts_by_its_source(project: Project) -
     assert CodeReader().fingerprint(module.Main) == first
 
 
-def test_a_deleted_global_counts_as_one_that_never_was(project: Project) -> None:
+def test_a_deleted_global_counts_as_one_that_never_was(project: CodeProject) -> None:
     first = project.parts()
     module = project.module()
     del module.local_helper

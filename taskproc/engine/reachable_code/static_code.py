@@ -52,7 +52,11 @@ class StaticCode:
     def follow(self, reference: Reference, names: Mapping[str, Any]) -> list[Target]:
         """The parts behind something that a function of a module with these globals imports."""
         module = absolute_name(reference.module or "", reference.level, package_of_globals(names))
-        return self._parts(module, reference.path, set()) if module else []
+        return self._targets(module, reference.path) if module else []
+
+    def _targets(self, module: str, path: Sequence[str]) -> list[Target]:
+        """What is behind a path in a module, each thing once."""
+        return list(dict.fromkeys(self._parts(module, path, set())))
 
     def _file(self, module: str) -> SourceFile | None:
         if module not in self._known:
@@ -165,10 +169,10 @@ class StaticCode:
     def _inside(self, module: str, reference: Reference) -> list[Target]:
         """The parts behind a name in the code of a module."""
         if reference.module is None:
-            return self._parts(module, reference.path, set())
+            return self._targets(module, reference.path)
         package = package_of(module, self._known.get(module) or "")
         origin = absolute_name(reference.module, reference.level, package)
-        return self._parts(origin, reference.path, set()) if origin else []
+        return self._targets(origin, reference.path) if origin else []
 
     def _is_task(self, module: str, name: str, depth: int) -> bool:
         """Whether a name is that of a Task class, as far as its bases tell."""
