@@ -102,8 +102,8 @@ def test_a_big_project_is_not_compiled_again_at_each_start(
 ) -> None:
     names = [f"part{number}" for number in range(40)]
     for name in names:
-        last = write(f"{name}.py", f"NAME = {name!r}\n")
-    write(
+        write(f"{name}.py", f"NAME = {name!r}\n")
+    last = write(
         "big.py",
         f"import {', '.join(names)}\nfrom taskproc import Task\n\nclass Main(Task):\n"
         "    def run_task(self):\n        print(part39.NAME)\n",
