@@ -63,7 +63,7 @@ class ClassCode:
         bases = [base for base in (*cls.__bases__, type(cls)) if self._project.has_class(base)]
         parts = [self._live.class_part(base) for base in bases]
         part.body += parts
-        part.settle(shape, self._without_relatives(cls, links) + [("base", [one]) for one in parts])
+        part.settle(shape, self._with_relatives(cls, links) + [("base", [one]) for one in parts])
 
     def _read(
         self, part: Part, cls: type, own: Sequence[FunctionType], found: tuple[SourceFile, list[ast.ClassDef]]
@@ -115,12 +115,14 @@ class ClassCode:
             kind in (type, abc.ABCMeta) or self._project.has_class(kind) for kind in type.mro(type(cls))[:-1]
         )
 
-    def _without_relatives(self, cls: type, links: Links) -> Links:
-        """The links without those to the class itself and its bases by name: they count in full."""
-        relatives: set[Target] = {
-            self._live.task_part(base) for base in cls.__mro__ if issubclass(base, Task)
+    def _with_relatives(self, cls: type, links: Links) -> Links:
+        """The links with the class itself and its bases, named as tasks, in full: they are no others."""
+        relatives: dict[Target, Target] = {
+            self._live.task_part(base): self._live.class_part(base)
+            for base in cls.__mro__
+            if issubclass(base, Task) and self._project.has_class(base)
         }
-        return [(name, [part for part in parts if part not in relatives]) for name, parts in links]
+        return [(name, [relatives.get(target, target) for target in targets]) for name, targets in links]
 
     def label(self, cls: type) -> str:
         """Tells a class that a function made from the next one that it makes."""

@@ -53,10 +53,7 @@ class _Change(NamedTuple):
     after: PartDescription
 
     def is_in(self, changes: Sequence[_Change]) -> bool:
-        """Whether one of these tells it as well: that of what stands around it, or of its source."""
-        name = self.told.name.removesuffix("(state)")
-        if name != self.told.name:
-            return any(other.told.name == name for other in changes)
+        """Whether one of these tells it as well: that of what stands around it."""
         return self.told.is_text and any(self._is_within(other, changes) for other in changes)
 
     def _is_within(self, other: _Change, changes: Sequence[_Change]) -> bool:
@@ -91,7 +88,14 @@ def differences(
     found = [change.told for change in changes if not change.is_in(changes)]
     found += [_one_sided(part, "removed", text_of) for part in _roots(removed, old)]
     found += [_one_sided(part, "added", text_of) for part in _roots(added, new)]
+    # An object that is made otherwise holds other things: its source says why.
+    names = {change.name for change in found}
+    found = [change for change in found if not _is_state_of(change.name, names)]
     return [*stated, *sorted(found, key=lambda change: (change.kind != "changed", change.name))]
+
+
+def _is_state_of(name: str, names: Collection[str]) -> bool:
+    return name.endswith("(state)") and name.removesuffix("(state)") in names
 
 
 def _counting(code: CodeDescription, mode: CodeMode) -> list[PartDescription]:
@@ -111,7 +115,7 @@ def _paired(
     pairs: list[tuple[PartDescription, PartDescription]] = []
     left, right = list(before), list(after)
     # Those that are equal first; a closure's label has digits, which change with its code.
-    for same in (_identity, _label, _name):
+    for same in (_identity, _label, _surroundings, _name):
         waiting: dict[tuple[str, ...], list[PartDescription]] = {}
         for part in right:
             waiting.setdefault(same(part), []).append(part)
@@ -132,6 +136,11 @@ def _identity(part: PartDescription) -> tuple[str, ...]:
 
 def _label(part: PartDescription) -> tuple[str, ...]:
     return (part.label,)
+
+
+def _surroundings(part: PartDescription) -> tuple[str, ...]:
+    """Two closures of one function are told apart by what they hold."""
+    return (part.name, *(f"{name} {_places(labels)}" for name, labels in part.links))
 
 
 def _name(part: PartDescription) -> tuple[str, ...]:
