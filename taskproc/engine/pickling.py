@@ -145,7 +145,9 @@ class _Unpickler(pickle.Unpickler):
         return found
 
     def _find_or_make(self, make: Callable[..., type], args: tuple[Any, ...]) -> type:
-        tracked = getattr(cloudpickle.cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
+        # Of cloudpickle's own module; without it a class is set anew, as cloudpickle has it.
+        module = sys.modules.get("cloudpickle.cloudpickle")
+        tracked = getattr(module, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
         is_known = any(isinstance(arg, str) and arg in tracked for arg in args)
         cls = make(*args)
         if is_known:

@@ -136,7 +136,7 @@ def test_an_endless_construction_is_stopped_before_it_takes_all_memory(
 
         def run_task(self) -> None: ...
 
-    monkeypatch.setattr("taskproc.engine.session._DEEPEST", 200)
+    monkeypatch.setattr("taskproc.engine.construction._DEEPEST", 200)
     with pytest.raises(TaskDefinitionError, match="200 deep"):
         Endless(0)
 

@@ -58,7 +58,8 @@ def fresh(value: Any) -> Any:
     if kind is tuple or kind is set or kind is frozenset:
         return kind(map(fresh, value))
     if issubclass(kind, tuple) and hasattr(kind, "_make"):
-        return kind._make(map(fresh, value))
+        named: Any = kind
+        return named._make(map(fresh, value))
     return _copy_of_object(value)
 
 
