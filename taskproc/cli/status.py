@@ -32,9 +32,10 @@ _MOST_ARGS = 60
 
 
 @click.command("status", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("file", required=False)
 @cache_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(output: str, plugins: Sequence[str], as_json: bool) -> None:
+def command(file: str | None, output: str, plugins: Sequence[str], as_json: bool) -> None:
     """Show what is stored in CACHE and how the runs under way are going.
 
     \b
@@ -48,13 +49,14 @@ def command(output: str, plugins: Sequence[str], as_json: bool) -> None:
       SIZE      bytes of the results and of their data files
       TOTAL     seconds that the stored results took, and MEDIAN, in the middle of them
 
-    Changes of the code are not looked for: `taskproc plan FILE -o CACHE` does that. It can be
-    asked at any time, of a run in another terminal too, and it writes nothing.
+    With FILE the code counts as well, of the tasks whose classes it defines or imports. It can
+    be asked at any time, of a run in another terminal too, and it writes nothing.
     """
     backend = existing_backend(output, plugins)
+    code_of_record = _code_of_file(file, backend) if file is not None else None
     # The runs first: what ends meanwhile is counted as done rather than not at all.
     posts = backend.posts()
-    rows = rows_of(backend, posts)
+    rows = rows_of(backend, posts, code_of_record)
     with quiet_when_closed():
         if as_json:
             click.echo(json.dumps(as_object(rows, posts), indent=2))
@@ -62,6 +64,21 @@ def command(output: str, plugins: Sequence[str], as_json: bool) -> None:
             click.echo("\n".join(as_lines(rows, posts, time.time())))
         else:
             click.echo(f"nothing is stored in {backend.location}, and no run is under way")
+
+
+def _code_of_file(file: str, backend: CacheBackend) -> Callable[[Record], str | None]:
+    """What tells the present code of a record's task, by the classes that a task file brings.
+
+    Raises:
+        TaskFileError: no such file, or it raises.
+    """
+    from taskproc.cli.defaults import no_defaults
+    from taskproc.cli.entry import load_module, split_entry
+    from taskproc.engine.codes import Codes
+
+    with no_defaults():
+        load_module(split_entry(file)[0])
+    return Codes(backend).of_record
 
 
 def rows_of(

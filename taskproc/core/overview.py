@@ -100,6 +100,8 @@ def is_stale_in_itself(
         return True
     if record.python is not None and record.python != python:
         return True
+    if record.provenance.get("other_code"):  # no code vouches for it
+        return True
     code = code_of_record(record) if code_of_record is not None else None
     return code is not None and code != record.code
 
@@ -140,12 +142,12 @@ class _Freshness:
     """Which of many results are stale; a result above which another one is stale is so too."""
 
     def __init__(self) -> None:
-        self._versions: dict[TaskKey, str] = {}
+        self._versions: dict[TaskKey, tuple[str, str]] = {}
         self._upstreams: dict[TaskKey, tuple[UpstreamRecord, ...]] = {}
         self._stale: set[TaskKey] = set()
 
     def add(self, record: Record, is_stale: bool) -> None:
-        self._versions[record.key] = record.version
+        self._versions[record.key] = (record.version, record.attributes)
         if is_stale:
             self._stale.add(record.key)
         elif record.upstreams:
@@ -163,7 +165,9 @@ class _Freshness:
     def _differs(self, upstream: UpstreamRecord) -> bool:
         if upstream.key.name == INPUT_FILE:  # its content is not in the cache
             return upstream.version == CHANGED_MEANWHILE
-        return self._versions.get(upstream.key) != upstream.version
+        known = self._versions.get(upstream.key)
+        version, _, attributes = upstream.version.partition("+")
+        return known is None or version != known[0] or attributes not in ("", known[1])
 
     def _spread(self) -> None:
         downstreams: dict[TaskKey, list[TaskKey]] = {}

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from taskproc.core.arguments import canonical
 from taskproc.core.arguments.names import find_named, named_code
-from taskproc.core.fingerprint import read_fingerprint
+from taskproc.core.fingerprint import read_fingerprint, same_code
 from taskproc.core.records import JSON, CodeMode, Record
 from taskproc.core.task import Task
 from taskproc.engine.code_checks import Check, make_checks
 from taskproc.engine.reachable_code import CodeReader
+from taskproc.engine.task_classes import task_classes
 from taskproc.imports import compiles_plainly
 from taskproc.interfaces import CacheBackend
 
 if TYPE_CHECKING:
     from taskproc.engine.reachable_code.description import CodeDescription
+
 
 class Codes:
     """The fingerprints of tasks, each worked out once between two calls of `refresh`."""
@@ -59,9 +61,17 @@ class Codes:
             code = self._with_others[cls, names] = self._reader.fingerprint_with(cls, _found(names))
         return code
 
-    def of_record(self, cls: type[Task], record: Record) -> str:
-        """The same for the task that a record is of."""
-        return self.of(cls, names_in(record))
+    def of_record(self, record: Record) -> str | None:
+        """The same for the task that a record is of: the record's own text where it is still its code.
+
+        None if no class of that name is loaded.
+        """
+        cls = task_classes().get(record.key.name)
+        if cls is None:
+            return None
+        code = self.of(cls, names_in(record))
+        is_same = record.code_scheme == self.scheme and same_code(record.code, code, cls.task_code or "deep")
+        return record.code if is_same else code
 
     def packages(self, cls: type[Task]) -> dict[str, str]:
         """The installed distributions that the code of a class names, with their versions."""

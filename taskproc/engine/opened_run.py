@@ -19,8 +19,11 @@ from pathlib import Path
 from taskproc.core.records import TaskKey
 from taskproc.core.task import Task
 from taskproc.engine.capture import DescriptorCapture
+from taskproc.engine.code_checks import failed_checks
 from taskproc.engine.jobs import RunOrder
 from taskproc.engine.pickling import loads
+from taskproc.engine.versions import python_minor
+from taskproc.imports import forbid_stale_bytecode
 from taskproc.modules import load_file_as
 
 
@@ -46,6 +49,7 @@ class OpenedRun:
         self.order = order
         self.backend = order.backend
         self._classes: dict[str, type[Task]] = {}
+        self._other_code: dict[str, list[str]] = {}
         self._capture: DescriptorCapture | None = None
         self.spool = spool_of_worker(order.backend.scratch(), order.run, os.getpid())
         self.host = os.uname().nodename
@@ -63,6 +67,15 @@ class OpenedRun:
             cls = loads(self.order.classes[name])
             self._classes[name] = cls
         return cls
+
+    def other_code(self, name: str) -> list[str]:
+        """Names in the code of a task class under which this process has something else than the runner."""
+        if self.in_runner or self.order.python != python_minor():
+            return []
+        known = self._other_code.get(name)
+        if known is None:
+            known = self._other_code[name] = failed_checks(self.order.checks.get(name, ()))
+        return known
 
     def capture(self) -> DescriptorCapture:
         """The capture of this process, which lasts from job to job."""
@@ -91,6 +104,7 @@ def open_order(blob: bytes) -> OpenedRun:
     (sys_path, files, pid, host), order = pickle.loads(blob)
     if os.getpid() != pid or os.uname().nodename != host:
         sys.path[:] = sys_path
+        forbid_stale_bytecode()
         for name, file in files:
             if name not in sys.modules:
                 load_file_as(name, file)

@@ -387,3 +387,38 @@ def test_many_running_jobs_are_cut_and_a_strange_post_is_shown_as_far_as_it_make
     assert as_lines({"m.A": TaskRow(done=1)}, [{"running": 3, "counts": None}], now=100.0)[-1].startswith(
         "run of ?"
     )
+
+
+def test_with_a_file_an_edit_of_its_code_makes_results_stale(run: Run, write: Write) -> None:
+    text = (
+        "from taskproc import Task\n\nclass Up(Task):\n    def run_task(self):\n        return 1\n\n"
+        "class Main(Task):\n    def __init__(self):\n        self.up = Up()\n\n"
+        "    def run_task(self):\n        return self.up.get_result()\n"
+    )
+    file = write("edited.py", text)
+    assert run(file, "-o", "cache").returncode == 0
+
+    def stale(*words: str | Path) -> dict[str, int]:
+        done = run("status", *words, "-o", "cache", "--json")
+        assert done.returncode == 0, done.stderr
+        return {name: row["stale"] for name, row in json.loads(done.stdout)["tasks"].items()}
+
+    assert stale() == stale(file) == {"edited.Main": 0, "edited.Up": 0}
+    write("edited.py", text.replace("return 1", "return 2"))
+    assert stale() == {"edited.Main": 0, "edited.Up": 0}
+    assert stale(file) == {"edited.Main": 1, "edited.Up": 1}
+
+
+def test_a_result_that_looked_at_attributes_of_an_upstream_is_not_stale_for_that(
+    run: Run, write: Write
+) -> None:
+    file = write(
+        "looks.py",
+        "from taskproc import Task\n\nclass Up(Task):\n    def __init__(self):\n        self.seen = 3\n"
+        "    def run_task(self):\n        return 1\n\n"
+        "class Main(Task):\n    def __init__(self):\n        self.up = Up()\n"
+        "    def run_task(self):\n        return self.up.get_result() + self.up.seen\n",
+    )
+    assert run(file, "-o", "cache").returncode == 0
+    tasks = json.loads(run("status", "-o", "cache", "--json").stdout)["tasks"]
+    assert [row["stale"] for row in tasks.values()] == [0, 0]
