@@ -55,6 +55,7 @@ from taskproc.errors import (
     MissingResultError,
     PluginError,
 )
+from taskproc.imports import no_stale_bytecode, refuse_stale_modules
 from taskproc.registry.components import in_one_line
 from taskproc.registry.listeners import RunListeners
 
@@ -65,6 +66,7 @@ _LOG = logging.getLogger("taskproc")
 def run(cache: Cache, task: Task, options: RunOptions) -> tuple[Any, RunStats]:
     """Run a task after whatever upstream is stale; see `Task.run_graph`."""
     setup = read_options(options, cache.registry)
+    refuse_stale_modules()
     cache.registry.load_all()
     one = Run(cache, task, options, setup)
     return one.execute()
@@ -130,7 +132,8 @@ class Run:
         """Run to the end; returns the answer and the statistics."""
         status: Literal["finished", "failed", "interrupted"] = "interrupted"
         try:
-            with self._cache.in_use():
+            # What a task imports in this process is the code of now as well.
+            with self._cache.in_use(), no_stale_bytecode():
                 try:
                     self._listeners.notify("taskproc_run_started", self._plan)
                     answer = self._run_and_load()

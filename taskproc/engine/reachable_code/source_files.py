@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from taskproc.core.fingerprint import bytecode_form
+from taskproc.core.fingerprint import bytecode_form, text_digest
 from taskproc.engine.reachable_code.source_file import Function, SourceFile, first_line
 from taskproc.imports import compiles_plainly
 from taskproc.modules import is_installed
@@ -133,6 +133,25 @@ class Sources:
             return True
         digest = bytecode_form(code).digest
         return any(bytecode_form(other).digest == digest for other in same_name)
+
+    def memory_of(self, module: str) -> str:
+        """A digest of a loaded module's functions if they are not what its file says now, else "".
+
+        A function that imports the module gets those, and not what was written since.
+        """
+        names = module_globals(module)
+        path = _module_path(names)
+        file = self.file(path) if names else None
+        if file is None or path is None:
+            return ""
+        own = [
+            thing
+            for thing in names.values()
+            if isinstance(thing, FunctionType) and thing.__globals__ is names and "<" not in thing.__qualname__
+        ]
+        if all(self._is_current(file, path, function) for function in own):
+            return ""
+        return text_digest("\n".join(bytecode_form(function.__code__).digest for function in own))
 
     def is_installed(self, path: str) -> bool:
         """See `modules.is_installed`; each file is asked about once."""

@@ -48,6 +48,7 @@ class StaticCode:
         self._sources = sources
         self._project = project
         self._known: dict[str, str | None] = {}
+        self._memories: dict[str, str] = {}
 
     def follow(self, reference: Reference, names: Mapping[str, Any]) -> list[Target]:
         """The parts behind something that a function of a module with these globals imports."""
@@ -158,7 +159,16 @@ class StaticCode:
         file = self._file(module)
         form = normal_form(nodes, nameless=not isinstance(nodes[0], ast.Module))
         part.source = Source(file, nodes) if file is not None else None
-        part.settle(form.shape, [(ref.text, self._inside(module, ref)) for ref in form.references])
+        # If the module is loaded, and older than its file, that is what the import gives.
+        memory = self._memory(module)
+        own = text_digest(f"{form.shape} {memory}") if memory else form.shape
+        part.settle(own, [(ref.text, self._inside(module, ref)) for ref in form.references])
+
+    def _memory(self, module: str) -> str:
+        known = self._memories.get(module)
+        if known is None:
+            known = self._memories[module] = self._sources.memory_of(module)
+        return known
 
     def _module_part(self, module: str, file: SourceFile) -> Part:
         def fill(part: Part) -> None:
