@@ -25,6 +25,7 @@ from taskproc.core.records import (
 from taskproc.core.task import Task
 from taskproc.errors import OptionError
 
+
 class Circumstances(NamedTuple):
     """What holds for the whole look: the present place, Python, code, and the caller's wishes.
 
@@ -219,6 +220,7 @@ def _expected_seconds(
     if not run:
         return {}, []
     from statistics import median  # its imports would cost every run
+
     names = {key.name for key in run}
     known: dict[str, list[float]] = {name: [] for name in names}
     own: dict[TaskKey, float] = {}

@@ -316,9 +316,7 @@ class Failure:
     pickled: bytes | None = None
 
 
-OutcomeKind = Literal[
-    "finished", "failed", "cancelled", "done elsewhere", "unchanged", "damaged", "returned"
-]
+OutcomeKind = Literal["finished", "failed", "cancelled", "done elsewhere", "unchanged", "damaged", "returned"]
 
 
 @dataclass(frozen=True)
