@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from types import CodeType
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,12 @@ from taskproc.core.fingerprint import (
     Reference,
     bytecode_form,
     combine,
+    fingerprint_of,
     name_parts,
     normal_form,
+    part_digest,
+    read_fingerprint,
+    same_code,
 )
 
 
@@ -133,6 +138,16 @@ NAMES = [
     ("an import under a name", "def f():\n    import a.b as c\n    return c.d", {"a.b:d"}),
     ("a name imported inside", "def f():\n    from a import b as c\n    return c.d", {"a:b", "a:b.d"}),
     ("a relative import inside", "def f():\n    from ..a import b", {"..a:b"}),
+    ("an import for its own sake", "def f():\n    import a.b", {"a.b:"}),
+    (
+        "an import by a plain name",
+        "def f(): return importlib.import_module('a.b')",
+        {"a.b:", "importlib.import_module"},
+    ),
+    ("an import by a name that is computed", "def f(n): return import_module(n)", {"import_module"}),
+    ("an annotation in a text", "class A:\n    x: 'list[g]'", {"list", "g"}),
+    ("a text that is no annotation", "class A:\n    x: Literal['g']", {"Literal"}),
+    ("an annotation that is read", "@h.register\ndef f(x: g): ...", {"h.register", "g"}),
     ("an import seen from an inner function", "def f():\n    import a\n    return lambda: a.b", {"a:b"}),
 ]
 
@@ -141,6 +156,19 @@ NAMES = [
 def test_what_code_names(text: str, names: set[str]) -> None:
     # The names bound by the piece itself stand outside of it too; they are not asked about here.
     assert references(text) == names
+
+
+def test_names_from_outside_are_numbers_in_the_shape() -> None:
+    def shape(text: str) -> str:
+        return normal_form(ast.parse(text).body, nameless=True).shape
+
+    assert shape("def f(): return g(h)") == shape("def e(): return i(j)")
+    assert shape("def f(): return g(h)") != shape("def f(): return g(g)")
+    assert shape("def f(a): return g(a)") != shape("def f(b): return g(b)")
+    assert shape("class A(B):\n    x = 1") == shape("class C(D):\n    x = 1")
+    assert shape("class A:\n    def f(self): ...") != shape("class A:\n    def g(self): ...")
+    assert shape("def f():\n    from a import b as c") == shape("def f():\n    from d import e as c")
+    assert shape("def f():\n    from a import b as c") != shape("def f():\n    from a import b as d")
 
 
 def test_settings_of_a_class_can_be_left_unread() -> None:
@@ -215,7 +243,7 @@ def outer():
 
 def test_the_fingerprint_is_the_same_on_every_python() -> None:
     assert SCHEME == 2
-    assert form(EVERYTHING) == "e1a169494703e8fbe1325e0d85b0d3b3"
+    assert form(EVERYTHING) == "101bb7e92f88be0ff19949b737fc2ba9"
 
 
 def test_new_syntax_that_only_annotates_does_not_count() -> None:
@@ -225,6 +253,79 @@ def test_new_syntax_that_only_annotates_does_not_count() -> None:
     except SyntaxError:  # before Python 3.12 there is none, and nothing to compare
         return
     assert normal_form([tree]).digest == form("def f(x): return x")
+
+
+def test_the_parameters_of_a_class_count() -> None:
+    try:
+        one, other = ast.parse("class A[T: int]: x: T"), ast.parse("class A[T: str]: x: T")
+    except SyntaxError:  # before Python 3.12 there are none
+        return
+    assert normal_form([one]) != normal_form([other])
+    assert {reference.path for reference in normal_form([one]).references} == {("int",)}
+
+
+# --- fingerprints ---
+
+PARTS = [("a", "1"), ("b", "2"), ("c", "3")]
+
+
+def test_a_fingerprint_has_three_parts_and_is_read_back() -> None:
+    made = fingerprint_of(PARTS, PARTS[:1], [("version", "4")])
+    assert [len(part) for part in made] == [32, 16, 16]
+    assert read_fingerprint(str(made)) == made
+    nothing = fingerprint_of(PARTS, PARTS[:1], [])
+    assert nothing.stated == ""
+    assert read_fingerprint(str(nothing)) == nothing
+
+
+def test_equal_in_depth_is_equal_in_the_rest() -> None:
+    made = [
+        fingerprint_of(PARTS, PARTS[:1], [("version", "4")]),
+        fingerprint_of(PARTS, PARTS[:2], [("version", "4")]),
+        fingerprint_of(PARTS, PARTS[:1], [("version", "5")]),
+        fingerprint_of(PARTS, PARTS[:1], []),
+        fingerprint_of(PARTS[:2], PARTS[:1], [("version", "4")]),
+    ]
+    assert len({fingerprint.deep for fingerprint in made}) == len(made)
+    assert made[0].own == made[2].own == made[4].own != made[1].own
+    assert made[0].stated == made[1].stated == made[4].stated != made[2].stated
+
+
+@pytest.mark.parametrize(
+    ("stored", "modes"),
+    [
+        (fingerprint_of(PARTS, PARTS[:1], [("version", "4")]), {"deep", "class", "off"}),
+        (fingerprint_of(PARTS[:2], PARTS[:1], [("version", "4")]), {"class", "off"}),
+        (fingerprint_of(PARTS, PARTS[:2], [("version", "4")]), {"off"}),
+        (fingerprint_of(PARTS, PARTS[:1], [("version", "5")]), set()),
+        (fingerprint_of(PARTS, PARTS[:1], []), set()),
+    ],
+)
+def test_each_mode_compares_what_it_is_for(stored: object, modes: set[str]) -> None:
+    current = str(fingerprint_of(PARTS, PARTS[:1], [("version", "4")]))
+    every: list[Any] = ["deep", "class", "off"]
+    assert {mode for mode in every if same_code(str(stored), current, mode)} == modes
+    assert {mode for mode in every if same_code(current, str(stored), mode)} == modes
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a" * 32, "..", "a.b.c", f"{'a' * 32}.{'b' * 16}.x", f"{'A' * 32}.{'b' * 16}."]
+)
+def test_what_can_not_be_read_is_like_no_other(text: str) -> None:
+    said = str(fingerprint_of(PARTS, PARTS[:1], [("version", "4")]))
+    silent = str(fingerprint_of(PARTS, PARTS[:1], []))
+    every: list[Any] = ["deep", "class", "off"]
+    assert read_fingerprint(text) is None
+    assert not any(same_code(text, said, mode) or same_code(said, text, mode) for mode in every)
+    assert not any(same_code(text, text, mode) for mode in every)
+    assert [same_code(text, silent, mode) for mode in every] == [False, False, True]
+
+
+def test_a_part_is_told_by_its_form_and_by_where_its_names_lead() -> None:
+    links = [("f", ["helpers.f"]), ("len", [])]
+    assert part_digest("0", links) == part_digest("0", list(links))
+    others = [("0", links[:1]), ("1", links), ("0", [("f", ["helpers.g"]), ("len", [])]), ("0", links[::-1])]
+    assert part_digest("0", links) not in {part_digest(*other) for other in others}
 
 
 def test_a_fingerprint_does_not_depend_on_the_order_of_the_parts() -> None:
