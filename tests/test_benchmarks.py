@@ -37,6 +37,20 @@ def test_the_imports_are_compared() -> None:
     assert "import taskproc.engine.worker" in run("imports.py", "--repeats", "1")
 
 
+def test_the_plan_of_a_cached_graph_is_compared_with_its_warm_run() -> None:
+    output = run("plans.py", "--repeats", "1", "--sizes", "wide:20", "choose:6,3")
+    rows = [line.split() for line in output.splitlines()[2:4]]
+    assert [row[0] for row in rows] == ["wide:20", "choose:6,3"]
+    assert all(float(row[3]) > 0 for row in rows)
+
+
+def test_the_cost_of_fingerprints_is_told_for_each_class() -> None:
+    output = run("fingerprints.py", "--repeats", "1", "--modules", "3", "--classes", "4")
+    row = output.splitlines()[2].split()
+    assert row[0] == "12"
+    assert all(float(cell) > 0 for cell in row[1:])
+
+
 @pytest.mark.parametrize(
     ("workload", "count", "answer"), [("wide:10", 11, 285), ("choose:6,3", 15, 20), ("chain:7", 7, 7)]
 )
