@@ -78,7 +78,10 @@ class _Bind(NamedTuple):
 
 
 class _Walker:
-    """One walk; every visitor gives the items that stand in for its node, to be walked in turn."""
+    """One walk; every visitor gives the items that stand in for its node, to be walked in turn.
+
+    Those that stand in for themselves alone it may write down at once.
+    """
 
     def __init__(self, unread: frozenset[str], nameless: bool) -> None:
         self.text: list[str] = []
@@ -104,7 +107,8 @@ class _Walker:
             else:
                 visit = _VISITORS.get(kind)
                 items = generic(item) if visit is None else visit(self, item)
-                stack.extend(reversed(items))
+                items.reverse()
+                stack += items
 
     def references(self) -> tuple[Reference, ...]:
         """What the walked code names and does not bind itself; puts its number in the text."""
@@ -142,7 +146,8 @@ class _Walker:
             self._load((node.id,))
         else:
             self._scope.bound.add(node.id)
-        return [f"({node.id})"]
+        self.text.append(f"({node.id})")
+        return []
 
     def attribute(self, node: ast.Attribute) -> list[Any]:
         names = [node.attr]
@@ -153,11 +158,13 @@ class _Walker:
         if isinstance(value, ast.Name):
             path = (value.id, *reversed(names))
             self._load(path)
-            return [f"({'.'.join(path)})"]
+            self.text.append(f"({'.'.join(path)})")
+            return []
         return ["(Attribute", value, *(f".{name}" for name in reversed(names)), ")"]
 
     def constant(self, node: ast.Constant) -> list[Any]:
-        return [f"({constant_text(node.value)})"]
+        self.text.append(f"({constant_text(node.value)})")
+        return []
 
     def expression(self, node: ast.Expr) -> list[Any]:
         # A constant by itself does nothing: docstrings, and strings that stand as comments.
@@ -174,6 +181,11 @@ class _Walker:
             module = node.args[0]
             if isinstance(module, ast.Constant) and isinstance(module.value, str) and module.value[:1] != ".":
                 self._number(Reference((), module.value))
+        return generic(node)
+
+    def assertion(self, node: ast.Assert) -> list[Any]:
+        """Whether Python runs it is for `__debug__` to say."""
+        self._load(("__debug__",), is_written=False)
         return generic(node)
 
     def joined(self, node: ast.JoinedStr) -> list[Any]:
@@ -338,6 +350,7 @@ def _is_inside(inner: Scope | None, scope: Scope) -> bool:
 _VISITORS: dict[type, Callable[[_Walker, Any], list[Any]]] = {
     ast.Name: _Walker.name,
     ast.Attribute: _Walker.attribute,
+    ast.Assert: _Walker.assertion,
     ast.Call: _Walker.call,
     ast.Constant: _Walker.constant,
     ast.Expr: _Walker.expression,

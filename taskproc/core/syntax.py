@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Decorators that read the annotations of a function.
@@ -14,6 +15,13 @@ READERS = frozenset({"register", "validate_call", "validate_arguments", "beartyp
 
 # What says nothing of what the code does, or differs between versions of Python.
 _SKIPPED_FIELDS = frozenset({"ctx", "type_comment", "kind", "type_params", "type_ignores", "simple"})
+
+
+_FIELDS: Mapping[type, Sequence[tuple[str, str]]] = {
+    kind: tuple((field, f" {field}=") for field in kind._fields if field not in _SKIPPED_FIELDS)
+    for kind in vars(ast).values()
+    if isinstance(kind, type) and issubclass(kind, ast.AST)
+}
 
 
 def constant_text(value: Any) -> str:
@@ -30,24 +38,28 @@ def constant_text(value: Any) -> str:
 
 def generic(node: ast.AST) -> list[Any]:
     """Class and fields of a node; what is empty does not count, nor what a newer Python added."""
-    items: list[Any] = [f"({type(node).__name__}"]
-    for field in node._fields:
+    kind = type(node)
+    items: list[Any] = []
+    text = f"({kind.__name__}"  # what is said up to the next node
+    for field, name in _FIELDS[kind]:
         value = getattr(node, field, None)
-        if field in _SKIPPED_FIELDS or value is None or value == []:
-            continue
-        items.append(f" {field}=")
-        if isinstance(value, list):
-            items.append("[")
-            items += [_item(part) for part in value]
-            items.append("]")
-        else:
-            items.append(_item(value))
-    items.append(")")
+        if isinstance(value, ast.AST):
+            items += (text + name, value)
+            text = ""
+        elif isinstance(value, list):
+            if value:
+                text += f"{name}["
+                for part in value:
+                    if isinstance(part, ast.AST):
+                        items += (text, part) if text else (part,)
+                        text = ""
+                    else:
+                        text += f"({constant_text(part)})"
+                text += "]"
+        elif value is not None:
+            text += f"{name}({constant_text(value)})"
+    items.append(text + ")")
     return items
-
-
-def _item(value: Any) -> Any:
-    return value if isinstance(value, ast.AST) else f"({constant_text(value)})"
 
 
 def flat_pieces(node: ast.JoinedStr) -> list[str | ast.AST]:

@@ -25,6 +25,7 @@ from taskproc.engine.reachable_code.project import Project
 from taskproc.engine.reachable_code.source_files import Sources, module_globals
 from taskproc.engine.reachable_code.statements import Statement, Statements, packages
 from taskproc.engine.reachable_code.values import cells, defaults
+from taskproc.modules import canonical_name
 
 
 class _Reached(NamedTuple):
@@ -156,7 +157,7 @@ class CodeReader:
         name = module or ""
         file = module_globals(name).get("__file__")
         installed = isinstance(file, str) and self._sources.is_installed(file)
-        package = name.partition(".")[0] if installed else None
+        package = canonical_name(name).partition(".")[0] if installed else None
         found = self._code.get(package)
         if found is None:
             table = PartTable()

@@ -6,6 +6,7 @@ only reaches one that changed is not. Knows nothing of how code is found or stor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -22,6 +23,7 @@ TextOf: TypeAlias = Callable[[str], bytes | None]
 """Gives the text of a source file by its digest; None if it is not kept."""
 
 _ELSEWHERE = " leads elsewhere: "
+_DIGITS = re.compile(r" [0-9a-f]{32}$")  # by which closures of one name are told apart
 
 
 class CodeChange(NamedTuple):
@@ -194,7 +196,7 @@ def _places(labels: Iterable[str]) -> str:
 def _place(label: str) -> str:
     if label.startswith("import "):
         return f"`{label}`"
-    return label.partition(" ")[0]
+    return _DIGITS.sub("", label)
 
 
 def _own_change(before: PartDescription, after: PartDescription, text_of: TextOf) -> str:

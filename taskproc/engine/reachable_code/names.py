@@ -15,7 +15,7 @@ from taskproc.core.fingerprint import Reference
 from taskproc.core.task import Task
 from taskproc.engine.reachable_code.class_code import class_name
 from taskproc.engine.reachable_code.imports import HARMLESS, Imports, written_import
-from taskproc.engine.reachable_code.parts import Target
+from taskproc.engine.reachable_code.parts import Target, debug_targets
 from taskproc.engine.reachable_code.project import Project
 from taskproc.engine.reachable_code.source_files import Sources, module_globals
 from taskproc.engine.reachable_code.static_code import StaticCode
@@ -71,7 +71,7 @@ class Names:
         if name == "__doc__":
             return [*self._live.values.held(f"{self._live.home(names)}.__doc__", names.get(name))]
         if name in _OF_THE_MODULE:
-            return []
+            return debug_targets() if name == "__debug__" else []
         getter = names.get("__getattr__")
         if names is not home and isinstance(getter, FunctionType):
             return [*self._live.parts_of(getter)]

@@ -69,6 +69,9 @@ class Part:
 Target: TypeAlias = Part | str
 """What a name leads to: a part or, outside of the project, the import by which it was had."""
 
+WITHOUT_ASSERTIONS = "False, by python -O"
+"""What `__debug__` leads to, and with it every assertion, in a Python that leaves assertions out."""
+
 Links: TypeAlias = list[tuple[str, list[Target]]]
 """Names in a part's code, each with what it leads to."""
 
@@ -80,7 +83,13 @@ def label_of(target: Target) -> str:
 
 def module_of(target: Target) -> str:
     """The module outside of the project that a name leads to; "" if it leads to a part."""
-    return target.partition(":")[0].removeprefix("import ") if isinstance(target, str) else ""
+    is_import = isinstance(target, str) and target.startswith("import ")
+    return str(target).partition(":")[0].removeprefix("import ") if is_import else ""
+
+
+def debug_targets() -> list[Target]:
+    """What `__debug__` leads to."""
+    return [] if __debug__ else [WITHOUT_ASSERTIONS]
 
 
 def foreign_modules(parts: Iterable[Part]) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from taskproc.engine.reachable_code.source_files import Sources, module_globals
+from taskproc.modules import MAIN, canonical_name
 
 
 class Project:
@@ -39,7 +40,10 @@ class Project:
         file = names.get("__file__")
         if not isinstance(file, str):
             file = next(iter(names.get("__path__") or ()), None)  # a namespace package has folders only
-        return self.has_module(str(names.get("__name__", "")), file if isinstance(file, str) else None)
+        name = str(names.get("__name__", ""))
+        if name == MAIN:  # a module of an installed package, run by `python -m`
+            name = canonical_name(name)
+        return self.has_module(name, file if isinstance(file, str) else None)
 
     def has_class(self, cls: type) -> bool:
         """Whether a class was made in the project."""

@@ -109,7 +109,8 @@ class SourceFile:
 
     def binding(self, name: str) -> list[ast.stmt]:
         """The statements of the module that bind or change a name; [] if there are none."""
-        return sorted(self.bindings.get(name, ()), key=first_line)
+        found = self.bindings.get(name, [])
+        return sorted(found, key=first_line) if len(found) > 1 else found
 
     def reads_own_path(self, name: str) -> bool:
         """Whether a name of the module is made from `__file__`, and so differs from place to place."""

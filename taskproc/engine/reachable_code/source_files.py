@@ -36,6 +36,7 @@ class Sources:
         self._files: dict[str, SourceFile | None] = {}
         self._contents: dict[str, str] = {}
         self._states: dict[str, object] = {}
+        self._paths: dict[str, str | None] = {}
         self._installed: dict[str, bool] = {}
 
     def refreshed(self) -> Sources:
@@ -74,7 +75,12 @@ class Sources:
 
     def of_module(self, names: Mapping[str, Any]) -> SourceFile | None:
         """The source of the module whose globals these are."""
-        return self.file(_module_path(names))
+        file = names.get("__file__")
+        if not isinstance(file, str):
+            return None
+        if file not in self._paths:
+            self._paths[file] = _module_path(names)
+        return self.file(self._paths[file])
 
     def of_function(self, function: FunctionType) -> tuple[SourceFile, Function] | None:
         """The source of a function, if it is what the function was made from."""
@@ -147,7 +153,9 @@ class Sources:
         own = [
             thing
             for thing in names.values()
-            if isinstance(thing, FunctionType) and thing.__globals__ is names and "<" not in thing.__qualname__
+            if isinstance(thing, FunctionType)
+            and thing.__globals__ is names
+            and "<" not in thing.__qualname__
         ]
         if all(self._is_current(file, path, function) for function in own):
             return ""

@@ -22,7 +22,7 @@ from taskproc.engine.reachable_code.imports import (
     package_of_globals,
     written_import,
 )
-from taskproc.engine.reachable_code.parts import Part, PartTable, Source, Target, module_of
+from taskproc.engine.reachable_code.parts import Part, PartTable, Source, Target, debug_targets, module_of
 from taskproc.engine.reachable_code.project import Project
 from taskproc.engine.reachable_code.source_file import SourceFile, first_line
 from taskproc.engine.reachable_code.source_files import Sources, find_module_file, is_namespace
@@ -30,6 +30,7 @@ from taskproc.engine.reachable_code.source_files import Sources, find_module_fil
 TASK_DIGEST = text_digest("a task, known by its name")
 """Stands for another Task class: its code is the business of its own record."""
 
+_DEBUG = Reference(("__debug__",))
 _MAX_BASES = 50
 _FOREIGN = ""  # in place of the file of a module that is not of the project
 
@@ -178,6 +179,8 @@ class StaticCode:
 
     def _inside(self, module: str, reference: Reference) -> list[Target]:
         """The parts behind a name in the code of a module."""
+        if reference == _DEBUG:
+            return debug_targets()
         if reference.module is None:
             return self._targets(module, reference.path)
         package = package_of(module, self._known.get(module) or "")
