@@ -188,7 +188,8 @@ def _told(event: Event) -> str:
         return f"cleared by hand {at}{by}"
     if event.kind == "damaged":
         found = f", found {at}{by}" if event.when is not None else ""
-        return f"damaged: {event.text or 'digest differs'}{found}"
+        what = "damaged" if "missing" in event.text else "damaged: digest differs"
+        return f"{what}{found}{text}"
     if event.kind == "failed":
         return f"its last job failed {at}{by}{text}"
     if event.kind == "renamed":

@@ -499,7 +499,7 @@ def test_what_a_module_read_when_it_was_loaded_counts_whatever_holds_it(
     else:
         project.write(tasks=imports + held + use + task)
     if name != "a class attribute of the task":
-        project.edit("tasks", "    k = int(os.environ['K'])\n", "")
+        project.edit("tasks", "(Task):\n    k = int(os.environ['K'])\n", "(Task):\n")
     for value, ran in ((1, 1), (1, 0), (2, 1), (2, 0)):
         monkeypatch.setenv("K", str(value))
         assert project.run("T()") == (value, ran)
