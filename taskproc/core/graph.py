@@ -54,6 +54,9 @@ class Node(NamedTuple):
     inputs: tuple[Input, ...] = ()
 
 
+# Equal values of one of these types have equal JSON; not so floats, of which 0.0 equals -0.0.
+_TOLD_BY_EQUALITY = frozenset({int, str, bool, type(None)})
+
 Fallback: TypeAlias = Callable[[Any], str]
 """Gives a digest of an attribute that the encoder can't encode."""
 
@@ -141,21 +144,45 @@ def _visit(
                 found.append(Upstream(path, upstream._task.key))
                 tasks.append(upstream)
     counted = _counted(task, attributes, {upstream.key for upstream in found}, encoder, fallback)
+    if not tasks and _are_arguments(counted, task):
+        return Node(task, (), task._task.key.digest, tuple(inputs)), tasks
     text = canonical(counted)
-    names = {*named_code(text), *_called_on(tasks, task)}
-    if not names.issubset(task._task.named_code):
-        task._task.named_code = tuple(sorted(names.union(task._task.named_code)))
+    names = {*named_code(text), *_called_on(tasks, task)} if tasks else named_code(text)
+    if names and not set(names).issubset(task._task.named_code):
+        task._task.named_code = tuple(sorted({*names, *task._task.named_code}))
     return Node(task, tuple(found), content_digest(text), tuple(inputs)), tasks
+
+
+def _are_arguments(counted: Mapping[str, JSON], task: Task) -> bool:
+    """Whether what counts of the attributes is just what was given as arguments, and plain.
+
+    Then the task's key is its digest already. Of most small tasks that is so.
+    """
+    args = task._task.args
+    return (
+        bool(counted)
+        and counted == args
+        and all(
+            type(value) in _TOLD_BY_EQUALITY and type(args[name]) is type(value)
+            for name, value in counted.items()
+        )
+    )
 
 
 def _called_on(upstreams: Sequence[Task], task: Task) -> Iterator[str]:
     """The methods of its upstreams (`module:Class.method`) that a task's own methods may call.
 
-    Their code is no part of what an upstream's result holds, nor of the task's own class.
+    With those that these call in turn, and the ones that Python calls by itself (`__len__`). Their
+    code is no part of what an upstream's result holds, nor of the task's own class.
     """
     mentions = task_class(type(task)).mentions
     for cls in set(map(type, upstreams)):
-        for name in task_class(cls).members & mentions:
+        members = task_class(cls).members
+        if not members:
+            continue
+        called = [name for name in members if name in mentions or name.startswith("__")]
+        for name in called:  # it grows
+            called += [inner for inner in members if inner in members[name] and inner not in called]
             yield f"{class_name(cls)}.{name}"
 
 
@@ -191,6 +218,8 @@ def attributes_now(node: Node, encoder: Encoder, fallback: Fallback) -> tuple[st
     task = node.task
     attributes, args = plain_attributes(task), task._task.args
     counted = _counted(task, attributes, {upstream.key for upstream in node.upstreams}, encoder, fallback)
+    if _are_arguments(counted, task):
+        return task._task.key.digest, {}
     left = {
         name: encoded
         for name, encoded in counted.items()

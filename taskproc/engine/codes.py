@@ -84,8 +84,10 @@ class Codes:
 
     def keep(self, cls: type[Task], names: tuple[str, ...], code: str) -> None:
         """Keep a description of the code beside the results, once for each fingerprint."""
+        if code in self._kept:  # asked for every job
+            return
         parts = read_fingerprint(code)
-        if code in self._kept or parts is None:
+        if parts is None:
             return
         self._kept.add(code)
         description = self._reader.describe(cls, _found(names))

@@ -87,7 +87,7 @@ class Surveying:
         return {
             "code": self.codes.of(type(task), names),
             "attributes_digest": attributes,
-            "inputs": tuple([self._input_order(file) for file in node.inputs]),
+            "inputs": tuple([self._input_order(file) for file in node.inputs]) if node.inputs else (),
             "left": {name: _brief(value) for name, value in left.items()} if left else None,
             "notes": notes or None,
         }

@@ -600,6 +600,30 @@ def test_an_attribute_set_or_changed_after_construction_counts(place: Path) -> N
     assert run(lambda: made([2]), place) == ([0, 2], {})
 
 
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [(1, True), (0, False), (0.0, -0.0), (1.0, 1), ([1], [True]), ({"a": 1}, {"a": 1.0}), ("1", 1)],
+    ids=repr,
+)
+def test_an_attribute_that_only_looks_like_the_argument_counts(place: Path, given: Any, left: Any) -> None:
+    class Takes(Task):
+        def __init__(self, value: Any) -> None:
+            self.value = value
+
+        def run_task(self) -> str:
+            return repr(self.value)
+
+    def changed() -> Task:
+        task = Takes(given)
+        task.value = left
+        return task
+
+    assert run(lambda: Takes(given), place) == (repr(given), {"Takes": 1})
+    assert run(changed, place) == (repr(left), {"Takes": 1})
+    assert run(changed, place) == (repr(left), {})
+    assert run(lambda: Takes(given), place) == (repr(given), {"Takes": 1})
+
+
 UNKNOWN_KIND = """
 import json
 from taskproc import Cache, Task

@@ -94,11 +94,12 @@ def save(
     is_new = make_folder()
     result, described = f"{entry}/{RESULT}", f"{entry}/{RECORD}"
     parts: list[str] = []
+    result_stat: os.stat_result | None = None
     try:
         chunks = _Counted(compress(payload, level))
         if is_new:
             # In a folder made just now no record vouches for it: no need to write it aside.
-            files.write_new(result, chunks, durable)
+            result_stat = files.write_new(result, chunks, durable)
             parts.append(result)
         else:
             part, _ = files.write_aside(result, chunks, durable)
@@ -129,14 +130,18 @@ def save(
         # The result is stored; what can't be removed now goes when the next job begins.
         with suppress(OSError):
             _forget_aside(files, entry)
-    return text, signature_now(entry, written)
+    return text, signature_now(entry, written, result_stat)
 
 
-def signature_now(entry: str, written: os.stat_result) -> str:
-    """The signature of an entry whose record was just `written` and renamed; "" if it is another's by now."""
+def signature_now(entry: str, written: os.stat_result, result: os.stat_result | None = None) -> str:
+    """The signature of an entry whose record was just `written` and renamed; "" if it is another's by now.
+
+    `result` is the stat of the result's file if that was written in its place.
+    """
     # Only now, as a rename sets the time of a file's last change on most systems.
     try:
-        record, result = os.stat(f"{entry}/{RECORD}"), os.stat(f"{entry}/{RESULT}")
+        record = os.stat(f"{entry}/{RECORD}")
+        result = result or os.stat(f"{entry}/{RESULT}")
     except OSError:
         return ""
     if (record.st_ino, record.st_size, record.st_mtime_ns) != (

@@ -66,8 +66,10 @@ class Files:
                     self._write(descriptor, chunk)
                 if exact_time:
                     now = time.time_ns()
-                    with suppress(OSError):  # not every file system lets times be set
+                    try:  # noqa: SIM105 - which would cost every job as much as the call
                         os.utime(descriptor, ns=(now, now))
+                    except OSError:  # not every file system lets times be set
+                        pass
                 if durable:
                     self._sync(descriptor)
                 described = os.fstat(descriptor)
