@@ -59,7 +59,7 @@ class Binding(Protocol):
 class TaskState:
     """What taskproc keeps on a task, under the one name `_task`."""
 
-    __slots__ = ("args", "attributes", "binding", "bound", "classes", "key", "named_code", "phase")
+    __slots__ = ("args", "attributes", "binding", "bound", "key", "meant", "named_code", "phase")
 
     def __init__(self, binding: Binding, key: TaskKey, args: Mapping[str, JSON], phase: int) -> None:
         self.binding = binding
@@ -70,7 +70,7 @@ class TaskState:
         self.bound: list[dict[str, Any]] = []
         # Functions and classes among the arguments: their code joins the task's fingerprint.
         self.named_code: tuple[str, ...] = ()
-        # The classes of the tasks among the arguments.
-        self.classes: tuple[type[Task], ...] = ()
+        # The classes of the tasks among the arguments, and what the names of others stood for.
+        self.meant: tuple[object, ...] = ()
         # For a reference in a worker: gives its plain attributes, on first use.
         self.attributes: Callable[[], Mapping[str, Any]] | None = None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -28,12 +29,17 @@ BUILT_IN_NAMES = frozenset(
 )  # fmt: skip
 
 
+_MOST_FUNCTIONS = 500
+
+
 class TaskClass:
     """What is worked out once for each Task class: how its arguments are read, its slots.
 
     Attributes:
-        members: the methods and properties that other tasks may call on one of this class.
-        mentions: the names of attributes that its own methods read, of whatever.
+        members: the methods and properties that other tasks may call on one of this class, each
+            with the names that it reads itself.
+        mentions: the names of attributes that its own methods, and the functions they call, read
+            of whatever.
     """
 
     __slots__ = ("binder", "cached_properties", "members", "mentions", "slots")
@@ -61,12 +67,12 @@ class TaskClass:
             for name, member in vars(base).items()
             for function in _functions_of(member)
         ]
-        self.members = frozenset(
-            name for name, _ in functions if not name.startswith("__") and name != "run_task"
-        )
-        self.mentions = frozenset(
-            name for _, function in functions for name in _names_read(inspect.unwrap(function).__code__)
-        )
+        self.members: dict[str, frozenset[str]] = {}
+        for name, function in functions:
+            if name not in ("run_task", "__init__"):
+                read = _names_read(inspect.unwrap(function).__code__)
+                self.members[name] = self.members.get(name, frozenset()) | read
+        self.mentions = _names_read_below([function for _, function in functions])
 
     def __reduce__(self) -> tuple[Callable[..., None], tuple[()]]:
         # A class that travels by value leaves this behind: it is worked out again on arrival.
@@ -138,14 +144,37 @@ def _functions_of(member: object) -> list[FunctionType]:
     return [function for function in found if isinstance(function, FunctionType)]
 
 
-def _names_read(code: CodeType) -> set[str]:
+def _names_read_below(functions: Sequence[FunctionType]) -> frozenset[str]:
+    """The names that functions read, and those that the functions they name read, and so on."""
+    names, seen = set[str](), set[int]()
+    stack = [inspect.unwrap(function) for function in functions]
+    while stack and len(seen) < _MOST_FUNCTIONS:
+        function = stack.pop()
+        if id(function) not in seen:
+            seen.add(id(function))
+            read = _names_read(function.__code__)
+            names |= read
+            named = [function.__globals__.get(name) for name in read]
+            modules = [vars(thing) for thing in named if isinstance(thing, ModuleType)]
+            named += [inside.get(name) for inside in modules for name in read]
+            stack += [inspect.unwrap(thing) for thing in named if _may_call_methods(thing)]
+    return frozenset(names)
+
+
+def _may_call_methods(thing: object) -> bool:
+    """Whether it is a function that somebody may have written for tasks."""
+    top = str(getattr(thing, "__module__", "")).partition(".")[0]
+    return isinstance(thing, FunctionType) and top != "taskproc" and top not in sys.stdlib_module_names
+
+
+def _names_read(code: CodeType) -> frozenset[str]:
     """The names of attributes and globals in a function and in those it makes."""
     names, stack = set[str](), [code]
     while stack:
         inner = stack.pop()
         names.update(inner.co_names)
         stack += [constant for constant in inner.co_consts if isinstance(constant, CodeType)]
-    return names
+    return frozenset(names)
 
 
 def _slot_names(cls: type) -> tuple[str, ...]:

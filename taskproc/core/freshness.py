@@ -6,6 +6,7 @@ Compares contents and never clocks. Knows nothing of where records are kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from typing import NamedTuple
 
 from taskproc.core.fingerprint import same_code
@@ -21,9 +22,13 @@ from taskproc.core.records import (
     TaskKey,
     UpstreamRecord,
     input_record,
+    is_root_of_renamed,
+    seen_digest,
 )
 from taskproc.core.task import Task
 from taskproc.errors import OptionError
+
+_MISSING = Reason("missing", "no stored result")
 
 
 class Circumstances(NamedTuple):
@@ -99,7 +104,7 @@ def _stale(
 ) -> Reason | None:
     record = records.get(key)
     if record is None:
-        return Reason("missing", "no stored result")
+        return _MISSING
     own = stale_in_itself(record, node, records, now)
     if own is not None:
         return own
@@ -114,7 +119,8 @@ def stale_in_itself(
 ) -> Reason | None:
     """Why a record does not speak for the task as it is now, upstreams and input files aside."""
     if record.root is not None and record.root != now.location:
-        return Reason("moved", "its result names the cache's old place")
+        what = "what was renamed" if is_root_of_renamed(record.root) else "the cache's old place"
+        return Reason("moved", f"its result names {what}")
     if record.python is not None and record.python != now.python:
         return Reason("python", f"its result holds code of Python {record.python}, this is {now.python}")
     code = code_differs(record, type(node.task), named_code(node, records), now)
@@ -180,17 +186,15 @@ def upstreams_differ(record: Record, node: Node, records: Mapping[TaskKey, Recor
     current = upstream_records(node, records)
     if record.upstreams == current:
         return None
-    before = {upstream.path: upstream for upstream in record.upstreams}
-    for upstream in current:
-        known = before.get(upstream.path)
-        if known is None or known.key != upstream.key:
+    own = [upstream for upstream in record.upstreams if upstream.path != ALSO_READ]
+    for known, upstream in zip_longest(own, current):
+        if upstream is None:
+            return Reason("upstreams", f"it has no upstream at {known.path} any more")
+        if known is None or (known.path, known.key) != (upstream.path, upstream.key):
             kind = "input file" if upstream.key.name == INPUT_FILE else "upstream"
             return Reason("upstreams", f"it has another {kind} at {upstream.path}")
         if known.version != upstream.version and (change := _change(known, upstream, records)):
             return Reason("upstreams", change)
-    own = [upstream for upstream in record.upstreams if upstream.path != ALSO_READ]
-    if len(own) != len(current):
-        return Reason("upstreams", "it has fewer upstreams than it had")
     for known in record.upstreams[len(own) :]:
         read = records.get(known.key)
         if read is None or read.version != known.version:
@@ -208,7 +212,7 @@ def _change(known: UpstreamRecord, now: UpstreamRecord, records: Mapping[TaskKey
     version, _, attributes = known.version.partition("+")
     if version != now.version:
         return f"the content of its upstream {now.key.name} at {now.path} changed"
-    if attributes != records[now.key].attributes:
+    if attributes != seen_digest(records[now.key]):
         return f"the attributes of its upstream {now.key.name} at {now.path}, which it looked at, changed"
     return ""
 

@@ -28,10 +28,14 @@ class Upstream(NamedTuple):
 
 
 class InputVersion(NamedTuple):
-    """What an input file holds: the digest of its content or, if it has none, what is wrong with it."""
+    """What an input file holds: the digest of its content or, if it has none, what is wrong with it.
+
+    `place` is where it was looked at: a relative path leads elsewhere once the working directory changes.
+    """
 
     version: str
     fault: str = ""
+    place: str = ""
 
 
 class Input(NamedTuple):

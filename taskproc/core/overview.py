@@ -18,6 +18,7 @@ from taskproc.core.records import (
     StoredEntry,
     TaskKey,
     UpstreamRecord,
+    seen_digest,
 )
 
 
@@ -111,7 +112,11 @@ def running_jobs(post: Mapping[str, JSON]) -> list[Mapping[str, JSON]]:
     jobs = post.get("running")
     if not isinstance(jobs, Sequence):
         return []
-    return [job for job in jobs if isinstance(job, Mapping) and {"task", "key"} <= job.keys()]
+    return [
+        job
+        for job in jobs
+        if isinstance(job, Mapping) and isinstance(job.get("task"), str) and isinstance(job.get("key"), str)
+    ]
 
 
 def ended_at(record: Record) -> float | None:
@@ -147,7 +152,7 @@ class _Freshness:
         self._stale: set[TaskKey] = set()
 
     def add(self, record: Record, is_stale: bool) -> None:
-        self._versions[record.key] = (record.version, record.attributes)
+        self._versions[record.key] = (record.version, seen_digest(record))
         if is_stale:
             self._stale.add(record.key)
         elif record.upstreams:

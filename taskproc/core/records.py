@@ -34,8 +34,8 @@ class TaskKey(NamedTuple):
 class UpstreamRecord(NamedTuple):
     """One direct upstream of a stored result: where it stood, which task, which content.
 
-    If the task looked at attributes of the upstream as well, `version` is
-    `VERSION+ATTRIBUTES` (see `Record`). What a task read without having it as an upstream
+    If the task looked at attributes of the upstream as well, `version` is `VERSION+SEEN` (see
+    `seen_digest`). What a task read without having it as an upstream
     stands behind the others, with the path `ALSO_READ`.
     """
 
@@ -104,6 +104,31 @@ CHANGED_MEANWHILE = "changed while the task ran"
 
 ALSO_READ = "(read)"
 """The path of a task whose result was read by one that does not have it as an upstream."""
+
+
+_RENAMED = "a cache in which "
+
+
+def seen_digest(record: Record) -> str:
+    """A digest of what a downstream sees in the attributes of a task: which tasks and files are there, too."""
+    if not record.upstreams:
+        return record.attributes
+    shown = [
+        f"{up.path} {up.key} {up.version if up.key.name == INPUT_FILE else ''}"
+        for up in record.upstreams
+        if up.path != ALSO_READ
+    ]
+    return content_digest("\n".join([record.attributes, *shown]).encode("utf-8", "surrogatepass"))
+
+
+def root_of_renamed(name: str) -> str:
+    """What stands as its root in the record of a result that holds a name which became another."""
+    return f"{_RENAMED}{name} had that name"
+
+
+def is_root_of_renamed(root: str | None) -> bool:
+    """Whether that stands there: such a result counts nowhere."""
+    return root is not None and root.startswith(_RENAMED)
 
 
 def input_record(path: str, file: str, version: str) -> UpstreamRecord:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, 
 
 from taskproc.core.arguments import Encodable, Encoder, fresh
 from taskproc.core.arguments.canonical import canonical
-from taskproc.core.arguments.names import named_code
+from taskproc.core.arguments.names import find_named, named_code
 from taskproc.core.binding import BUILDING, NEW, READY, Binding, TaskState
 from taskproc.core.definition import TaskClass, check_definition
 from taskproc.core.future import Indexable, futures_in
@@ -140,19 +140,21 @@ class Task(Indexable, Encodable):
         encoded = binding.encode_arguments(cls._task_name, bound)
         text = canonical(encoded)
         key = content_digest(text)
-        # Of tasks among the arguments the key tells the names; two classes may have one.
-        classes = _classes_in(bound) if b'"__task__"' in text else ()
+        # Of tasks, functions and classes among the arguments the key tells the names; what stands
+        # under a name may have been replaced since (another class of that name, a module reloaded).
+        named = named_code(text)
+        meant: tuple[object, ...] = _classes_in(bound) if b'"__task__"' in text else ()
+        meant += tuple(map(find_named, named))
         while True:
             task = binding.instances.get((cls, key))
-            if task is not None and task._task.phase == READY and task._task.classes != classes:
+            if task is not None and task._task.phase == READY and task._task.meant != meant:
                 binding.instances.pop((cls, key), None)
                 task = None
             if task is None:
                 task = cast("Task", super().__new__(cls))
                 state = TaskState(binding, TaskKey(cls._task_name, key), encoded, NEW)
                 state.bound = [bound]
-                state.named_code = named_code(text)
-                state.classes = classes
+                state.named_code, state.meant = named, meant
                 object.__setattr__(task, "_task", state)
                 task = binding.instances.setdefault((cls, key), task)
             if task._task.phase != BUILDING:

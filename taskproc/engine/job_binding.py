@@ -63,7 +63,7 @@ class JobBinding(FindsTasks):
             UpstreamRecord(
                 up.path,
                 up.key,
-                f"{up.version}+{up.attributes_digest}" if up.key in self.looked_at else up.version,
+                f"{up.version}+{up.seen}" if up.key in self.looked_at else up.version,
             )
             for up in self._job.upstreams
         ]

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from taskproc.core.graph import Node
-from taskproc.core.records import JSON, DataFile, Outcome, Record, TaskKey, UpstreamRecord
+from taskproc.core.records import (
+    JSON,
+    DataFile,
+    Outcome,
+    Record,
+    TaskKey,
+    UpstreamRecord,
+    seen_digest,
+)
 from taskproc.core.task import Task, open_scope, plain_attributes
 from taskproc.engine.code_checks import Check
 from taskproc.engine.pickling import PLAIN, PROTOCOL, dumps, name_unpicklable
@@ -30,7 +38,7 @@ class UpstreamOrder(NamedTuple):
     """What a job is told of one direct upstream: enough to load its result and its attributes.
 
     `result` is the pickled result itself where it is small and was computed in this run;
-    `attributes_digest` is what its record says of the attributes.
+    `seen` is the digest of what its attributes show.
     """
 
     path: str
@@ -40,7 +48,7 @@ class UpstreamOrder(NamedTuple):
     args: Mapping[str, JSON]
     attributes: bytes | None
     result: bytes | None
-    attributes_digest: str
+    seen: str
 
 
 class InputOrder(NamedTuple):
@@ -129,6 +137,7 @@ class Payloads:
         self._order = pickle.dumps((before, dumps(order).payload), PROTOCOL)
         self._kept: OrderedDict[TaskKey, bytes] = OrderedDict()
         self._results: OrderedDict[TaskKey, tuple[str, bytes]] = OrderedDict()
+        self._seen_of: dict[TaskKey, tuple[Record, str]] = {}
 
     def remember(self, answer: Answer) -> None:
         """Keep a small result that came back, for the jobs below it; the latest many thousand."""
@@ -161,7 +170,7 @@ class Payloads:
                     nodes[up].task._task.args,
                     self._attributes_or_none(nodes[up].task),
                     self._result(up, records[up].digest),
-                    records[up].attributes,
+                    self._seen(up, records[up]),
                 )
                 for path, up in node.upstreams
             ]
@@ -173,6 +182,12 @@ class Payloads:
             upstreams,
             **facts,
         )
+
+    def _seen(self, key: TaskKey, record: Record) -> str:
+        known = self._seen_of.get(key)
+        if known is None or known[0] is not record:
+            known = self._seen_of[key] = (record, seen_digest(record))
+        return known[1]
 
     def _result(self, key: TaskKey, digest: str) -> bytes | None:
         kept = self._results.get(key)

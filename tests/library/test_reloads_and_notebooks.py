@@ -200,3 +200,18 @@ def test_a_task_kept_from_before_its_cell_was_run_again_stays_what_it_was(
     assert notebook("Leaf(1)") == 101
     assert notebook("kept") == 2
     assert notebook("Leaf(1)") == 101
+
+
+def test_a_function_among_the_arguments_is_the_one_that_its_module_has_now(project: EditedProject) -> None:
+    project.write(
+        helpers="def f():\n    return 1\n",
+        tasks="from taskproc import Task\n\nclass Apply(Task):\n    def __init__(self, function):\n"
+        "        self.function = function\n\n    def run_task(self):\n        return self.function()\n",
+    )
+    project.forget()
+    tasks, helpers = importlib.import_module("tasks"), importlib.import_module("helpers")
+    with Cache(project.cache):
+        assert tasks.Apply(helpers.f).run_graph(executor="serial")[0] == 1
+        project.edit("helpers", "1", "20")
+        importlib.reload(helpers)
+        assert tasks.Apply(helpers.f).run_graph(executor="serial")[0] == 20

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from edited_project import EditedProject
 
-from taskproc import Cache, Const, Future, FutureDict, FutureList, Task
+from taskproc import Cache, Const, Future, FutureDict, FutureList, InputFile, Task
 from taskproc.errors import TaskprocError
 
 
@@ -318,3 +318,66 @@ def test_in_one_run_an_edit_of_such_code_reaches_the_downstream(
     assert project.run()[0] == 70
     project.write(tasks=text.replace("* 10", "* 1000"), values=VALUES.replace("* 10", "* 1000"))
     assert project.run(early_cutoff=early_cutoff)[0] == 7000
+
+
+# --- Around the corner ---
+
+CORNERS = {
+    "a method that calls another": ("", "return self.up.outer()"),
+    "a function that calls the method": ("def use(up):\n    return up.inner()\n", "return use(self.up)"),
+    "what Python calls by itself": ("", "return len(self.up)"),
+}
+
+
+@pytest.mark.parametrize("name", CORNERS)
+def test_methods_of_an_upstream_count_however_they_are_come_to(project: EditedProject, name: str) -> None:
+    helper, how = CORNERS[name]
+    text = (
+        "from taskproc import Task\n\nclass Up(Task):\n    def run_task(self):\n        return 1\n"
+        "    def inner(self):\n        return 10\n    def outer(self):\n        return self.inner()\n"
+        "    def __len__(self):\n        return 10\n\n"
+        f"{helper}\nclass Down(Task):\n    def __init__(self, up):\n        self.up = up\n"
+        f"    def run_task(self):\n        {how}\n\ndef task():\n    return Down(Up())\n"
+    )
+    project.write(tasks=text)
+    assert project.run() == (10, 2)
+    project.write(tasks=text.replace("return 10", "return 20"))
+    project.run("Up()")
+    assert project.run() == (20, 1)
+
+
+class Holder(Task):
+    """Its own result never changes; what it shows does."""
+
+    def __init__(self) -> None:
+        self.one = Number(ord(os.environ["SEEN"]))
+        self.file = InputFile(os.environ["FILE"])
+
+    def run_task(self) -> int:
+        return 0
+
+
+class LooksPast(Task):
+    def __init__(self, what: str) -> None:
+        self.holder = Holder()
+        self.what = what
+
+    def run_task(self) -> Any:
+        if self.what == "task":
+            return self.holder.one.get_result()
+        return self.holder.file.get_result().read_text()
+
+
+def test_tasks_and_files_that_an_upstream_shows_count(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = place.parent / "data.txt"
+    file.write_text("a")
+    monkeypatch.setenv("FILE", str(file))
+    for what, old, new in (("task", ord("a"), ord("b")), ("file", "a", "b")):
+        monkeypatch.setenv("SEEN", "a")
+        file.write_text("a")
+        assert run(lambda what=what: LooksPast(what), place)[0] == old
+        assert run(lambda what=what: LooksPast(what), place) == (old, 0)
+        monkeypatch.setenv("SEEN", "b")
+        file.write_text("b")
+        run(Holder, place)
+        assert run(lambda what=what: LooksPast(what), place)[0] == new
