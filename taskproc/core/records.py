@@ -110,7 +110,7 @@ _RENAMED = "a cache in which "
 
 
 def seen_digest(record: Record) -> str:
-    """A digest of what a downstream sees in the attributes of a task: which tasks and files are there, too."""
+    """A digest of what a downstream sees in a task's attributes, the tasks and files there among it."""
     if not record.upstreams:
         return record.attributes
     shown = [
