@@ -148,6 +148,13 @@ CLASSES = [
         "B = enum.auto()\n    A",
         "E.A",
     ),
+    Edit(
+        "the value of a member of an Enum",
+        "import enum, helpers\nclass E(enum.Enum):\n    A = helpers.one()",
+        "one()",
+        "two()",
+        "E.A",
+    ),
     Edit("an Enum made by a call", "import enum\nE = enum.Enum('E', 'A B')", "A B", "B A", "E.A"),
     Edit(
         "a key of a TypedDict",
@@ -493,6 +500,18 @@ def test_an_import_for_its_own_sake_counts_as_a_whole(folder: Path) -> None:
     after = project.fingerprint()
     project.forget()
     assert before != after
+
+
+def test_a_member_of_an_enum_counts_by_its_value(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "import enum, os\nclass E(enum.Enum):\n    A = os.environ['VALUE']\n"
+    main = "class Main(Task):\n    def run_task(self):\n        return E.A\n"
+    project = CodeProject(folder, {"tasks.py": f"from taskproc import Task\n{text}{main}"})
+    found = []
+    for value in ("1", "2", "1"):
+        monkeypatch.setenv("VALUE", value)
+        found.append(project.fingerprint())
+    project.forget()
+    assert found[0] == found[2] != found[1]
 
 
 # --- what differs from run to run does not count ---

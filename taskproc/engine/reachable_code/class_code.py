@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 import ast
+import enum
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FunctionType
@@ -104,6 +105,8 @@ class ClassCode:
         for name, value, is_given in ClassBody(nodes).differing(data(cls), self._is_plain(cls)):
             # What functions set differs from run to run: there it is the source that counts.
             is_steady = not name.startswith("_") and name not in file.set_by_functions
+            if isinstance(value, enum.Enum) and isinstance(value, cls):
+                value = value.value  # the member itself is known by its name
             held = self._live.values.content(f"{part.name}.{name}", value, is_steady, is_placed)
             part.body += [target for target in held if is_given and isinstance(target, Part)]
             links += [(name, held)] if held else []
