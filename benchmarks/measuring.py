@@ -34,6 +34,7 @@ def cost_of(argv: Sequence[str]) -> Cost:
     """
     with tempfile.TemporaryFile("w+") as output:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE)])}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else what is measured is the compiler
         process = subprocess.Popen([sys.executable, *argv], stdout=output, stderr=output, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import sys
@@ -26,6 +25,8 @@ def python_minor() -> str:
 
 def user_name() -> str:
     """Who runs this process."""
+    import getpass  # which loads the terminal's module: no job needs it
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user often has no name
