@@ -9,60 +9,115 @@ Imported by workers, so it imports nothing that is slow.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from taskproc.core.arguments import Encoder, canonical
+from taskproc.core.arguments.names import class_name
 from taskproc.errors import ArgumentError
+from taskproc.imports import compiles_plainly
 from taskproc.modules import MAIN, canonical_name, main_reference
+
+if TYPE_CHECKING:
+    from taskproc.engine.reachable_code.parts import Part
+
+Aspect: TypeAlias = Literal["code", "defaults", "bases", "value"]
+
+_MUTABLE = (list, dict, set, bytearray)
 
 
 class Check(NamedTuple):
-    """What stands under a name of a module in the runner: code or a value, told by a digest."""
+    """What stands under a name of a module in the runner, told by a digest of one aspect of it.
+
+    Attributes:
+        module: the module.
+        name: the qualified name in it.
+        aspect: what the digest is of.
+        digests: those that are right: several if the source has several definitions of the name.
+        from_source: whether the runner has not loaded the module, and knows what its file says.
+    """
 
     module: str
     name: str
-    digest: str
+    aspect: Aspect
+    digests: tuple[str, ...]
+    from_source: bool = False
 
 
-def make_checks(cls: type, reached: Iterable[tuple[str, bool]], is_plain: Any) -> list[Check]:
+def make_checks(cls: type, parts: Iterable[Part]) -> list[Check]:
     """Note what stands under the names that the code of a class reaches.
 
     A class that travels by value takes what it names in its own module along.
+    """
+    checks: dict[Check, None] = {}
+    own = canonical_name(cls.__module__) if _goes_by_value(cls) else None
+    for part in parts:
+        if part.module and part.module not in sys.modules:
+            checks.update(dict.fromkeys(_of_source(part)))
+            continue
+        module, name = _split(part.name)
+        if module is None or module == own or not _is_plain(module):
+            continue
+        checks.update(dict.fromkeys(_of_thing(module, name, part.value is not None)))
+    return list(checks)
+
+
+class Comparison:
+    """What the checks of a run come to in this process.
+
+    Each is made once, and as soon as its module is here: tasks may fill what values a module has.
 
     Args:
-        cls: the class.
-        reached: canonical names (`helpers.f`), each with whether it is a value that counts as it is.
-        is_plain: tells of a module's loader whether it compiles what the file holds and nothing else.
+        checks: by task name, what the runner noted.
     """
-    checks: dict[tuple[str, str], Check] = {}
-    own = canonical_name(cls.__module__) if _goes_by_value(cls) else None
-    for full_name, is_value in reached:
-        module, name = _split(full_name)
-        if module is None or module == own or not is_plain(getattr(sys.modules[module], "__loader__", None)):
-            continue
-        thing = _look_up(module, name)
-        members = _methods(name, thing) if isinstance(thing, type) else [(name, thing)]
-        for where, member in members:
-            digest = _digest(member, is_value)
-            if digest is not None:
-                checks[module, where] = Check(module, where, digest)
-    return list(checks.values())
+
+    def __init__(self, checks: Mapping[str, Sequence[Check]]) -> None:
+        self._open = {name: list(own) for name, own in checks.items()}
+        self._known: dict[Check, bool] = {}
+        self._failed: dict[str, dict[str, None]] = {}
+        self._begun = False
+
+    def failed(self, task_name: str) -> list[str]:
+        """The names in the code of a task class under which something else stands in this process."""
+        if not self._begun:
+            self._begun = True
+            for name in self._open:  # of all at once: one task may change what another one reads
+                self._look(name)
+        elif self._open.get(task_name):
+            self._look(task_name)
+        return list(self._failed.get(task_name, ()))
+
+    def _look(self, task_name: str) -> None:
+        left = []
+        for check in self._open[task_name]:
+            fails = self._known.get(check)
+            if fails is None:
+                if check.module not in sys.modules:  # a function may import it, or may not
+                    left.append(check)
+                    continue
+                fails = self._known[check] = _fails(check)
+            if fails:
+                self._failed.setdefault(task_name, {})[f"{check.module}.{check.name}"] = None
+        self._open[task_name] = left
 
 
-def failed_checks(checks: Sequence[Check]) -> list[str]:
-    """The names under which something else stands in this process."""
-    failed = []
-    for module, name, digest in checks:
-        if module not in sys.modules:  # a function may import it, or may not
-            continue
-        thing = _look_up(module, name)
-        if _digest(thing, not isinstance(thing, FunctionType)) != digest:
-            failed.append(f"{module}.{name}")
-    return failed
+def _fails(check: Check) -> bool:
+    thing = _look_up(check.module, check.name)
+    if check.from_source:
+        thing = _function_in(thing)
+        # A decorator may have put something else there: of that the source does not tell.
+        if thing is None or thing.__code__.co_qualname != check.name or not _is_plain(check.module):
+            return False
+    return _digest(thing, check.aspect) not in check.digests
+
+
+def _is_plain(module: str) -> bool:
+    """Whether a loaded module is what Python makes of its file, and nothing else."""
+    return compiles_plainly(getattr(sys.modules[module], "__loader__", None))
 
 
 def _goes_by_value(cls: type) -> bool:
@@ -88,24 +143,103 @@ def _look_up(module: str, name: str) -> Any:
     return found
 
 
+def _of_thing(module: str, name: str, is_value: bool) -> Iterator[Check]:
+    """The checks of something that is loaded here."""
+    thing = _look_up(module, name)
+    aspects: tuple[Aspect, ...] = ("value",) if is_value else ()
+    members = [(name, thing)]
+    if isinstance(thing, type):
+        members += _methods(name, thing)
+        aspects = ("bases",)
+    for where, member in members:
+        for aspect in ("code", "defaults") if isinstance(member, FunctionType) else aspects:
+            digest = _digest(member, aspect)
+            if digest is not None:
+                yield Check(module, where, aspect, (digest,))
+
+
 def _methods(name: str, cls: type) -> Iterator[tuple[str, Any]]:
     for member_name, member in vars(cls).items():
         if isinstance(member, FunctionType) and member.__qualname__ == f"{cls.__qualname__}.{member_name}":
             yield f"{name}.{member_name}", member
 
 
-def _digest(thing: Any, is_value: bool) -> str | None:
-    if isinstance(thing, FunctionType):
-        while isinstance(inner := thing.__dict__.get("__wrapped__"), FunctionType):
-            thing = inner
-        return _code_digest(thing.__code__)
-    if not is_value:
-        return None
+def _of_source(part: Part) -> Iterator[Check]:
+    """The checks of the functions in something that is known by its file only."""
+    if part.source is None:
+        return
+    file, own = part.source.file, part.name.removeprefix(part.module).removeprefix(".")
+    for name, nodes in file.definitions.items():
+        if "<" in name or (own and name != own and not name.startswith(f"{own}.")):
+            continue
+        codes = tuple({_code_digest(code): None for code in file.compiled(name)})
+        if codes and not any(isinstance(node, ast.ClassDef) for node in nodes):
+            yield Check(part.module, name, "code", codes, from_source=True)
+            written = [_written_defaults(node.args) for node in nodes if not isinstance(node, ast.ClassDef)]
+            known = tuple(digest for digest in written if digest is not None)
+            if len(known) == len(written):
+                yield Check(part.module, name, "defaults", known, from_source=True)
+
+
+def _written_defaults(args: ast.arguments) -> str | None:
+    """The digest of defaults that are plain constants, else None."""
+    by_word = zip(args.kwonlyargs, args.kw_defaults, strict=True)
     try:
-        text = canonical(Encoder().encode(thing))
+        return _defaults_digest(
+            [ast.literal_eval(node) for node in args.defaults],
+            {arg.arg: ast.literal_eval(node) for arg, node in by_word if node is not None},
+        )
+    except (ValueError, TypeError):
+        return None
+
+
+def _function_in(member: Any) -> FunctionType | None:
+    """The function that something in a module or class was made of."""
+    if isinstance(member, staticmethod | classmethod):
+        member = member.__func__
+    elif isinstance(member, property):
+        member = member.fget
+    found: FunctionType | None = member if isinstance(member, FunctionType) else None
+    while found is not None and isinstance(inner := found.__dict__.get("__wrapped__"), FunctionType):
+        found = inner
+    return found
+
+
+def _digest(thing: Any, aspect: Aspect) -> str | None:
+    if aspect == "value":
+        text = _text(thing)
+        return None if text is None else _digest_of(text)
+    if aspect == "bases":
+        return _digest_of("\n".join(map(class_name, thing.__bases__))) if isinstance(thing, type) else None
+    function = _function_in(thing) if isinstance(thing, FunctionType) else None
+    if function is None:
+        return None
+    if aspect == "code":
+        return _code_digest(function.__code__)
+    return _defaults_digest(function.__defaults__ or (), function.__kwdefaults__ or {})
+
+
+def _defaults_digest(values: Iterable[Any], by_word: Mapping[str, Any]) -> str:
+    told = [_default(value) for value in values]
+    told += [f"{word}={_default(value)}" for word, value in sorted(by_word.items())]
+    return _digest_of("\n".join(told))
+
+
+def _default(value: Any) -> str:
+    """What a default says; one that calls may fill says different things in different processes."""
+    text = None if isinstance(value, _MUTABLE) else _text(value)
+    return class_name(type(value)) if text is None else text
+
+
+def _text(value: Any) -> str | None:
+    try:
+        return canonical(Encoder().encode(value)).decode("utf-8", "surrogatepass")
     except (ArgumentError, ValueError):
         return None
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _code_digest(code: CodeType) -> str:

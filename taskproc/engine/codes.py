@@ -7,42 +7,65 @@ when a description of the code is kept beside the results it made. What code rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from taskproc.core.arguments import canonical
-from taskproc.core.arguments.names import find_named, named_code
+from taskproc.core.arguments.names import named_code
 from taskproc.core.fingerprint import read_fingerprint, same_code
 from taskproc.core.records import JSON, CodeMode, Record
 from taskproc.core.task import Task
 from taskproc.engine.code_checks import Check, make_checks
 from taskproc.engine.reachable_code import CodeReader
 from taskproc.engine.task_classes import task_classes
-from taskproc.imports import compiles_plainly
 from taskproc.interfaces import CacheBackend
 
 if TYPE_CHECKING:
     from taskproc.engine.reachable_code.description import CodeDescription
 
 
+class Look:
+    """The fingerprints of tasks as of one look at the code, each worked out once."""
+
+    def __init__(self, reader: CodeReader) -> None:
+        self.reader = reader
+        self._with_names: dict[tuple[type, tuple[str, ...]], str] = {}
+
+    def of(self, cls: type[Task], names: tuple[str, ...]) -> str:
+        """The fingerprint of a class, and of the functions and classes it depends on besides."""
+        if not names:
+            return self.reader.fingerprint(cls)
+        code = self._with_names.get((cls, names))
+        if code is None:
+            code = self._with_names[cls, names] = self.reader.fingerprint_with(cls, names)
+        return code
+
+
 class Codes:
-    """The fingerprints of tasks, each worked out once between two calls of `refresh`."""
+    """The fingerprints of tasks as of the last call of `refresh`, and what is kept of the code.
+
+    Other threads may call that at any time: what is to last longer goes by the look it gave.
+    """
 
     def __init__(self, backend: CacheBackend) -> None:
         self._backend = backend
-        self._reader = CodeReader()
-        self._with_others: dict[tuple[type, tuple[str, ...]], str] = {}
+        self._look = Look(CodeReader())
         self._kept: set[str] = set()
+
+    @property
+    def _reader(self) -> CodeReader:
+        return self._look.reader
 
     @property
     def scheme(self) -> int:
         """Numbers how the fingerprints are made."""
         return self._reader.scheme
 
-    def refresh(self) -> None:
+    def refresh(self) -> Look:
         """See what has changed in memory and in files since."""
-        self._reader, self._with_others = self._reader.refreshed(), {}
+        look = self._look = Look(self._reader.refreshed())
+        return look
 
     def encode_function(self, function: FunctionType) -> JSON:
         """The JSON form of a function without a name as an argument."""
@@ -54,12 +77,7 @@ class Codes:
 
     def of(self, cls: type[Task], names: tuple[str, ...]) -> str:
         """The fingerprint of a class, and of the functions and classes it depends on besides."""
-        if not names:
-            return self._reader.fingerprint(cls)
-        code = self._with_others.get((cls, names))
-        if code is None:
-            code = self._with_others[cls, names] = self._reader.fingerprint_with(cls, _found(names))
-        return code
+        return self._look.of(cls, names)
 
     def of_record(self, record: Record) -> str | None:
         """The same for the task that a record is of: the record's own text where it is still its code.
@@ -77,20 +95,21 @@ class Codes:
         """The installed distributions that the code of a class names, with their versions."""
         return self._reader.packages(cls)
 
-    def checks(self, cls: type[Task]) -> list[Check]:
-        """What a worker has to find under the names that the code of a class reaches."""
-        parts = self._reader.describe(cls).parts
-        return make_checks(cls, [(part.name, part.value is not None) for part in parts], compiles_plainly)
+    def checks(self, cls: type[Task], names: Collection[str]) -> list[Check]:
+        """What a worker has to find under the names that the code of a class, and these, reach."""
+        return make_checks(cls, self._reader.reached(cls, names))
 
     def keep(self, cls: type[Task], names: tuple[str, ...], code: str) -> None:
         """Keep a description of the code beside the results, once for each fingerprint."""
         if code in self._kept:  # asked for every job
             return
         parts = read_fingerprint(code)
-        if parts is None:
+        look = self._look
+        # Another thread may have looked since: then this is no description of that code.
+        if parts is None or look.of(cls, names) != code:
             return
         self._kept.add(code)
-        description = self._reader.describe(cls, _found(names))
+        description = look.reader.describe(cls, names)
         for digest, text in description.files().items():
             if digest not in self._kept:
                 self._kept.add(digest)
@@ -116,7 +135,7 @@ class Codes:
         if before is None:
             yield "what the code was is not kept in this cache, so the edit can't be shown"
             return
-        after = self._reader.describe(cls, _found(names_in(record) if names is None else names))
+        after = self._reader.describe(cls, names_in(record) if names is None else names)
         files = after.files()
         changes = differences(
             before, after, lambda digest: files.get(digest) or self._backend.kept_code(digest), mode
@@ -139,7 +158,3 @@ def names_in(record: Record) -> tuple[str, ...]:
     """The functions and classes on which the task of a record depends beside its class."""
     told = record.provenance.get("names")
     return tuple(told) if told is not None else named_code(canonical(dict(record.args)))
-
-
-def _found(names: tuple[str, ...]) -> list[Any]:
-    return [thing for thing in map(find_named, names) if thing is not None]

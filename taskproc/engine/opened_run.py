@@ -19,7 +19,7 @@ from pathlib import Path
 from taskproc.core.records import TaskKey
 from taskproc.core.task import Task
 from taskproc.engine.capture import DescriptorCapture
-from taskproc.engine.code_checks import failed_checks
+from taskproc.engine.code_checks import Comparison
 from taskproc.engine.jobs import RunOrder
 from taskproc.engine.pickling import loads
 from taskproc.engine.versions import python_minor
@@ -49,7 +49,7 @@ class OpenedRun:
         self.order = order
         self.backend = order.backend
         self._classes: dict[str, type[Task]] = {}
-        self._other_code: dict[str, list[str]] = {}
+        self._comparison = Comparison(order.checks)
         self._capture: DescriptorCapture | None = None
         self.spool = spool_of_worker(order.backend.scratch(), order.run, os.getpid())
         self.host = os.uname().nodename
@@ -72,10 +72,7 @@ class OpenedRun:
         """Names in the code of a task class under which this process has something else than the runner."""
         if self.in_runner or self.order.python != python_minor():
             return []
-        known = self._other_code.get(name)
-        if known is None:
-            known = self._other_code[name] = failed_checks(self.order.checks.get(name, ()))
-        return known
+        return self._comparison.failed(name)
 
     def capture(self) -> DescriptorCapture:
         """The capture of this process, which lasts from job to job."""

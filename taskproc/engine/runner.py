@@ -382,14 +382,19 @@ class Run:
 
     def _dispatch(self, executor: Executor) -> Dispatch:
         # Jobs in this very process run the code that is here.
-        stale = () if self._in_place else {key.name for key in self._plan.run}
+        stale: dict[str, set[str]] = {}
+        for key in () if self._in_place else self._plan.run:
+            names = named_code(self._nodes[key], self._records)
+            stale.setdefault(key.name, set()).update(names)
         order = order_of_run(
             self._id,
             self._backend,
             self._classes,
             self._now.code_scheme,
             captured=not self._in_place,
-            checks={name: self._cache.codes.checks(self._classes[name]) for name in stale},
+            checks={
+                name: self._cache.codes.checks(self._classes[name], names) for name, names in stale.items()
+            },
         )
         payloads = Payloads(order, self._classes)
         return Dispatch(
@@ -410,7 +415,7 @@ class Run:
         self._order_numbers[key] = self._jobs
         node = self._nodes[key]
         token = f"{self._id}-{self._jobs}"
-        facts = self._cache.facts_of_job(node, self._records)
+        facts = self._cache.facts_of_job(node, self._records, self._now)
         self._cache.codes.keep(type(node.task), named_code(node, self._records), facts["code"])
         return payloads.job(node, self._records, self._nodes, token=token, **facts)
 

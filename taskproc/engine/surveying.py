@@ -74,8 +74,13 @@ class Surveying:
         node = node_of(task, self.encoder, _pickle_digest, self.inputs.version_of)
         return named_code(node, self.backend.look_up([upstream.key for upstream in node.upstreams]))
 
-    def facts_of_job(self, node: Node, records: Mapping[TaskKey, Record]) -> dict[str, Any]:
-        """What the order of a job says of its task beside what the graph knows."""
+    def facts_of_job(
+        self, node: Node, records: Mapping[TaskKey, Record], now: Circumstances | None = None
+    ) -> dict[str, Any]:
+        """What the order of a job says of its task beside what the graph knows.
+
+        The code is that of `now`, of the look that the job is of; None: of the last look of all.
+        """
         task = node.task
         names = named_code(node, records)
         attributes, left = attributes_now(node, self.encoder, _pickle_digest)
@@ -85,7 +90,7 @@ class Surveying:
         if names:
             notes["names"] = list(names)
         return {
-            "code": self.codes.of(type(task), names),
+            "code": (self.codes.of if now is None else now.code_of)(type(task), names),
             "attributes_digest": attributes,
             "inputs": tuple([self._input_order(file) for file in node.inputs]) if node.inputs else (),
             "left": {name: _brief(value) for name, value in left.items()} if left else None,
@@ -100,11 +105,11 @@ class Surveying:
 
     def circumstances(self, code: CodeMode, force: bool) -> Circumstances:
         """What holds for a look at a graph of this Cache, now."""
-        self.codes.refresh()
+        look = self.codes.refresh()
         return Circumstances(
             location=self.location,
             python=python_minor(),
-            code_of=self.codes.of,
+            code_of=look.of,
             code_scheme=self.codes.scheme,
             code=code,
             force=force,

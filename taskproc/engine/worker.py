@@ -103,6 +103,7 @@ def _compute_and_save(binding: JobBinding, job: JobOrder) -> tuple[Record, bytes
     started, clock = time.time(), time.monotonic()
     backend.begin(job.key)
     task = binding.main_task()
+    binding.run.other_code(job.key.name)  # asked before the task fills what values its modules have
     result = call_as_parent(task.run_task)
     if binding.unsound:  # the task went on without an upstream's result: it must not count
         raise MissingResultError(f"an upstream of {job.key.name} could not be read")

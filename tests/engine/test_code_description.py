@@ -109,7 +109,7 @@ def test_the_fingerprint_follows_from_the_description(project: CodeProject) -> N
     reader = CodeReader()
     code = reader.describe(module.Main)
     assert str(code.fingerprint) == reader.fingerprint(module.Main)
-    also = [module.helpers.halved, module.Up]
+    also = ["helpers:halved.<given>", "tasks:Up.<given>"]
     assert str(reader.describe(module.Main, also).fingerprint) == reader.fingerprint_with(module.Main, also)
     project.forget()
 

@@ -929,15 +929,18 @@ def test_builtins_c_functions_and_what_is_installed_are_not_followed() -> None:
     assert list(CodeReader().parts(Plain)) == [f"{Plain.task_name}"]
 
 
-def test_things_given_as_arguments_can_join() -> None:
+def test_things_of_other_names_can_join() -> None:
     class Apply(Task):
         def run_task(self) -> None: ...
 
     reader = CodeReader()
     alone = reader.fingerprint(Apply)
-    assert reader.fingerprint_with(Apply, []) == reader.fingerprint_with(Apply, [1, {"a": [2]}]) == alone
-    assert reader.fingerprint_with(Apply, [helper]) != alone
-    assert reader.fingerprint_with(Apply, [{"f": helper}]) == reader.fingerprint_with(Apply, [helper])
+    assert reader.fingerprint_with(Apply, []) == reader.fingerprint_with(Apply, ["json:dumps"]) == alone
+    names = [f"{__name__}:helper", f"{__name__}:helper.<given>", f"{__name__}:not_there", "not_there:f"]
+    joined = [reader.fingerprint_with(Apply, [name]) for name in names]
+    assert alone not in joined
+    assert joined[0] == joined[1]  # it is in the module of the class: loaded in any case
+    assert len(set(joined)) == 3
 
 
 # --- functions without a name as arguments ---

@@ -314,3 +314,147 @@ def test_a_pool_of_ones_own_that_has_the_old_code_gives_no_answer_for_the_new(
     first, second, warned, third = python(script, method)
     assert (first, third) == (1, 2000)
     assert second == 2000 or "helpers" in warned
+
+
+FROM_WITHIN = """
+import json, multiprocessing, sys, warnings
+from concurrent.futures import ProcessPoolExecutor
+from taskproc import Cache, Task
+
+class T(Task):
+    def run_task(self):
+        from helpers import f
+        return f(3)
+
+if __name__ == "__main__":
+    answers = []
+    with Cache("cache"), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        answers.append(T().run_graph(executor=pool)[0])
+        with open("helpers.py", "w") as file:
+            file.write(sys.argv[1])
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            answers.append(T().run_graph(executor=pool)[0])
+        answers.append(" ".join(str(one.message) for one in told))
+        answers.append(len(T().plan().run))
+    print(json.dumps(answers))
+"""
+
+
+@pytest.mark.parametrize(
+    "edited", ["def f(n, k=1):\n    return n * 100\n", "def f(n, k=100):\n    return n * k\n"]
+)
+def test_a_pool_that_has_the_old_module_gives_no_answer_for_a_file_the_runner_never_loads(
+    write: Write, python: Python, edited: str
+) -> None:
+    script = write("tasks.py", FROM_WITHIN)
+    write("helpers.py", "def f(n, k=1):\n    return n * k\n")
+    first, second, warned, stale = python(script, edited)
+    assert first == 3
+    assert second == 300 or ("helpers.f" in warned and stale == 1)
+
+
+FILLED = """
+import json
+from taskproc import Cache, Task
+
+MEMO = {"base": 1}
+
+def remembered(key):
+    return MEMO.setdefault(key, MEMO["base"])
+
+class One(Task):
+    def run_task(self):
+        return remembered("one")
+
+class Two(Task):
+    def __init__(self):
+        self.one = One()
+
+    def run_task(self):
+        return remembered("two") + self.one.get_result()
+
+if __name__ == "__main__":
+    with Cache("cache"):
+        answer = Two().run_graph(max_workers=1)[0]
+        print(json.dumps([answer, len(Two().plan().run)]))
+"""
+
+
+def test_tasks_that_fill_a_dict_of_their_module_are_not_taken_for_other_code(
+    write: Write, python: Python
+) -> None:
+    assert python(write("tasks.py", FILLED)) == [2, 0]
+
+
+HELD = """
+import json, sys
+from taskproc import Cache, Task
+
+class Makes(Task):
+    def run_task(self):
+        from helpers import Model
+        return Model(3)
+
+class Scores(Task):
+    def __init__(self):
+        self.made = Makes()
+
+    def run_task(self):
+        return self.made.get_result().score()
+
+if __name__ == "__main__":
+    if "loaded" in sys.argv:
+        import helpers
+    with Cache("cache"):
+        stale = len(Scores().plan().run)
+        print(json.dumps([Scores().run_graph(early_cutoff=True)[0], stale]))
+"""
+
+
+def test_the_methods_of_what_a_result_holds_count_alike_whether_they_are_loaded_or_not(
+    write: Write, python: Python
+) -> None:
+    script = write("tasks.py", HELD)
+    model = "class Model:\n    def __init__(self, n):\n        self.n = n\n\n"
+    model += "    def score(self):\n        return self.n"
+    write("helpers.py", f"{model} * 7\n")
+    assert python(script) == [21, 2]
+    assert python(script, "loaded") == python(script) == [21, 0]
+    write("helpers.py", f"{model} * 80\n")
+    assert python(script) == [240, 2]
+    assert python(script, "loaded") == python(script) == [240, 0]
+
+
+def test_what_another_thread_sees_is_not_what_a_look_goes_on_by(project: EditedProject) -> None:
+    project.write(
+        helpers="def f():\n    return 1\n",
+        tasks="from taskproc import Task\n\nclass T(Task):\n    def run_task(self):\n"
+        "        from helpers import f\n        return f()\n",
+    )
+    project.forget()
+    tasks = importlib.import_module("tasks")
+    with Cache(project.cache) as cache:
+        first = cache.codes.refresh()
+        before = first.of(tasks.T, ())
+        project.edit("helpers", "1", "20")
+        assert cache.codes.refresh().of(tasks.T, ("json:dumps",)) != before
+        assert first.of(tasks.T, ()) == first.of(tasks.T, ("json:dumps",)) == before
+
+
+def test_a_file_rewritten_with_its_time_put_back_is_noticed_within_a_process(project: EditedProject) -> None:
+    project.write(
+        tasks="from pathlib import Path\nfrom taskproc import Task\n\nclass T(Task):\n"
+        "    task_depends_on = (Path(__file__).parent / 'params.txt',)\n\n    def run_task(self):\n"
+        "        return 1\n"
+    )
+    params = project.folder / "params.txt"
+    params.write_text("1")
+    os.utime(params, (1_700_000_000, 1_700_000_000))
+    project.forget()
+    tasks = importlib.import_module("tasks")
+    with Cache(project.cache) as cache:
+        before = cache.codes.refresh().of(tasks.T, ())
+        params.write_text("2")
+        os.utime(params, (1_700_000_000, 1_700_000_000))
+        assert cache.codes.refresh().of(tasks.T, ()) != before

@@ -36,16 +36,20 @@ def found_name(thing: Any) -> str | None:
 _NAMED = re.compile(rb'"__(?:function|class|object|enum|subclass|future)__":"([^"\\]+)"')
 
 
+GIVEN = ".<given>"
+"""Ends the name of what a task was given, and which so is loaded wherever that task is made."""
+
+
 def named_code(text: bytes) -> tuple[str, ...]:
-    """The `module:qualname` of every function and class that an encoded value names, in order."""
+    """The `module:qualname.<given>` of every function and class that an encoded value names, in order."""
     if b'"__' not in text:
         return ()
-    return tuple(sorted({name.decode() for name in _NAMED.findall(text)}))
+    return tuple(sorted({name.decode() + GIVEN for name in _NAMED.findall(text)}))
 
 
 def find_named(name: str) -> Any:
-    """The loaded function or class of a `module:qualname`, or None."""
-    module, _, qualname = name.partition(":")
+    """The loaded function or class of a `module:qualname`, marked as given or not, or None."""
+    module, _, qualname = name.removesuffix(GIVEN).partition(":")
     return _look_up(module, qualname)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from taskproc.core.arguments import Encoder
 from taskproc.core.fingerprint import SCHEME, combine, fingerprint_of, name_parts
@@ -20,6 +20,7 @@ from taskproc.engine.reachable_code.describing import describe
 from taskproc.engine.reachable_code.description import CodeDescription, stated_digest
 from taskproc.engine.reachable_code.installed import Installed
 from taskproc.engine.reachable_code.live_code import LiveCode
+from taskproc.engine.reachable_code.named_code import named_parts
 from taskproc.engine.reachable_code.parts import Part, PartTable, bodies, foreign_modules
 from taskproc.engine.reachable_code.project import Project
 from taskproc.engine.reachable_code.source_files import Sources, module_globals
@@ -61,7 +62,8 @@ class CodeReader:
 
     def refreshed(self) -> CodeReader:
         """A reader that sees what changed in memory since; files that did not are not read again."""
-        return CodeReader(self._sources.refreshed(), self._installed.refreshed())
+        with self._lock:  # another thread may be reading more files just now
+            return CodeReader(self._sources.refreshed(), self._installed.refreshed())
 
     def fingerprint(self, cls: type) -> str:
         """The fingerprint of a class, `DEEP.CLASS.STATED` (see `core.fingerprint.Fingerprint`).
@@ -78,13 +80,13 @@ class CodeReader:
             known = self._fingerprints[cls] = self._reach(cls).fingerprint()
         return known
 
-    def fingerprint_with(self, cls: type, also: Iterable[Any]) -> str:
-        """The fingerprint of a class and of functions, classes or values that it depends on.
+    def fingerprint_with(self, cls: type, names: Iterable[str]) -> str:
+        """The fingerprint of a class and of the functions and classes of these names (see `named_code`).
 
-        What holds no code of the project, as plain data, changes nothing.
+        What is from outside of the project changes nothing.
         """
         with self._lock:
-            held = self._held(cls, also)
+            held = self._named(cls, names)
             return self._reach(cls, held).fingerprint() if held else self.fingerprint(cls)
 
     def parts(self, cls: type) -> dict[str, str]:
@@ -95,10 +97,15 @@ class CodeReader:
         """
         return name_parts(_pairs(self._reach(cls).parts))
 
-    def describe(self, cls: type, also: Iterable[Any] = ()) -> CodeDescription:
-        """What the fingerprint of a class (with what it is given, as in `fingerprint_with`) is made of."""
+    def describe(self, cls: type, names: Iterable[str] = ()) -> CodeDescription:
+        """What the fingerprint of a class (with these names, as in `fingerprint_with`) is made of."""
         with self._lock:
-            return describe(*self._reach(cls, self._held(cls, also)))
+            return describe(*self._reach(cls, self._named(cls, names)))
+
+    def reached(self, cls: type, names: Iterable[str] = ()) -> list[Part]:
+        """All parts of the same."""
+        with self._lock:
+            return self._reach(cls, self._named(cls, names)).parts
 
     def packages(self, cls: type) -> dict[str, str]:
         """The installed distributions that the code of a class names or imports, with their versions.
@@ -148,9 +155,9 @@ class CodeReader:
             reached = table.reach([*roots, *(part for said in stated for part in said.parts)])
             return _Reached(reached, bodies(roots), [(said, table.reach(said.parts)) for said in stated])
 
-    def _held(self, cls: type, also: Iterable[Any]) -> list[Part]:
-        code, _ = self._for_module(cls.__module__)
-        return [part for thing in also for part in code.parts_of(thing)]
+    def _named(self, cls: type, names: Iterable[str]) -> list[Part]:
+        code, table = self._for_module(cls.__module__)
+        return [part for name in names for part in named_parts(cls, name, code, table)]
 
     def _for_module(self, module: str | None) -> tuple[LiveCode, PartTable]:
         """An installed task's own top-level package is followed as well, so it has its own parts."""

@@ -39,6 +39,7 @@ class LiveCode:
 
     Attributes:
         values: looks into values.
+        static: finds what is known by files only.
     """
 
     def __init__(self, sources: Sources, table: PartTable, project: Project) -> None:
@@ -46,8 +47,8 @@ class LiveCode:
         self._table = table
         self._project = project
         self._imports = Imports(sources, project)
-        static = StaticCode(table, sources, project)
-        self._names = Names(self, static, sources, self._imports, project)
+        self.static = StaticCode(table, sources, project)
+        self._names = Names(self, self.static, sources, self._imports, project)
         self._classes = ClassCode(self, sources, project)
         self.values = HeldValues(self, sources, table, project)
 

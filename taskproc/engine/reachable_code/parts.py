@@ -33,10 +33,11 @@ class Part:
         needs: the parts that it names.
         body: of a class, the parts that belong to it: its bases and, without source, its methods.
         source: where it is written, if that is known.
+        module: the module of what is known by its file only, loaded or not; else "".
         value: the text of a value that counts as it is, else None.
     """
 
-    __slots__ = ("body", "digest", "label", "links", "name", "needs", "own", "source", "value")
+    __slots__ = ("body", "digest", "label", "links", "module", "name", "needs", "own", "source", "value")
 
     def __init__(self, name: str, label: str) -> None:
         self.name = name
@@ -47,6 +48,7 @@ class Part:
         self.needs: list[Part] = []
         self.body: list[Part] = []
         self.source: Source | None = None
+        self.module = ""
         self.value: str | None = None
 
     def settle(self, own: str, links: Links | None = None) -> None:

@@ -141,7 +141,7 @@ class Sources:
         return any(bytecode_form(other).digest == digest for other in same_name)
 
     def memory_of(self, module: str) -> str:
-        """A digest of a loaded module's functions if they are not what its file says now, else "".
+        """A digest of a loaded module's functions and methods if its file says others now, else "".
 
         A function that imports the module gets those, and not what was written since.
         """
@@ -157,6 +157,7 @@ class Sources:
             and thing.__globals__ is names
             and "<" not in thing.__qualname__
         ]
+        own += _methods_of(names)
         if all(self._is_current(file, path, function) for function in own):
             return ""
         return text_digest("\n".join(bytecode_form(function.__code__).digest for function in own))
@@ -223,15 +224,36 @@ def module_globals(name: str) -> dict[str, Any]:
     return vars(module) if isinstance(module, ModuleType) else {}
 
 
+def _methods_of(names: Mapping[str, Any]) -> list[FunctionType]:
+    """The methods of a module's classes, but for those that other code made (as of a dataclass)."""
+    stack = [thing for thing in names.values() if isinstance(thing, type)]
+    found: list[FunctionType] = []
+    seen: set[type] = set()
+    while stack:
+        cls = stack.pop()
+        if cls in seen or cls.__module__ != names.get("__name__"):
+            continue
+        seen.add(cls)
+        for member in vars(cls).values():
+            function = getattr(member, "__func__", member)
+            if isinstance(function, FunctionType):
+                if function.__globals__ is names and function.__code__.co_qualname == function.__qualname__:
+                    found.append(function)
+            elif isinstance(member, type):
+                stack.append(member)
+    return found
+
+
 def _state(path: str) -> object:
     """What tells that a file did not change; one written just now may yet, within the same tick."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
-    if time.time_ns() - status.st_mtime_ns < _TICK_NANOSECONDS:
+    # The time of the change of the inode is the one that can't be set back.
+    if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _TICK_NANOSECONDS:
         return object()
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev
 
 
 def _new_digest() -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from taskproc.core.fingerprint import Reference, normal_form, text_digest
@@ -50,11 +50,47 @@ class StaticCode:
         self._project = project
         self._known: dict[str, str | None] = {}
         self._memories: dict[str, str] = {}
+        self._loaded_with: dict[str, frozenset[str]] = {}
 
     def follow(self, reference: Reference, names: Mapping[str, Any]) -> list[Target]:
         """The parts behind something that a function of a module with these globals imports."""
         module = absolute_name(reference.module or "", reference.level, package_of_globals(names))
         return self._targets(module, reference.path) if module else []
+
+    def named(self, module: str, path: Sequence[str]) -> list[Part]:
+        """The parts behind a path in a module, as far as files tell."""
+        return [target for target in self._targets(module, path) if isinstance(target, Part)]
+
+    def is_foreign(self, module: str) -> bool:
+        """Whether a module is there, and not of the project."""
+        self._file(module)
+        return self._known[module] == _FOREIGN
+
+    def loaded_with(self, module: str) -> frozenset[str]:
+        """The modules of the project that are loaded wherever this one is: what imports at the top tell."""
+        known = self._loaded_with.get(module)
+        if known is None:
+            found: set[str] = set()
+            stack = [module]
+            while stack:
+                name = stack.pop()
+                if name and name not in found and (file := self._file(name)) is not None:
+                    found.add(name)
+                    stack += [name.rpartition(".")[0], *self._imports_at_top(name, file)]
+            known = self._loaded_with[module] = frozenset(found)
+        return known
+
+    def _imports_at_top(self, module: str, file: SourceFile) -> Iterator[str]:
+        for node in file.tree.body:
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                package = package_of(module, self._known.get(module) or "")
+                origin = absolute_name(node.module or "", node.level, package)
+                if origin:
+                    yield origin
+                    if self._file(origin) is None or self._is_package(origin):
+                        yield from (f"{origin}.{alias.name}" for alias in node.names)
 
     def _targets(self, module: str, path: Sequence[str]) -> list[Target]:
         """What is behind a path in a module, each thing once."""
@@ -159,6 +195,7 @@ class StaticCode:
     def _fill(self, part: Part, module: str, nodes: Sequence[ast.AST]) -> None:
         file = self._file(module)
         form = normal_form(nodes, nameless=not isinstance(nodes[0], ast.Module))
+        part.module = module
         part.source = Source(file, nodes) if file is not None else None
         # If the module is loaded, and older than its file, that is what the import gives.
         memory = self._memory(module)
