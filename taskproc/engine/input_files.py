@@ -35,22 +35,18 @@ class InputFiles:
         self._known: dict[str, Reading] = {}
         self._lock = threading.Lock()
 
-    def last(self, path: str) -> Reading | None:
-        """What a file held when it was last read."""
-        return self._known.get(place_of(path))
+    def last(self, place: str) -> Reading | None:
+        """What the file at that place held when it was last read."""
+        return self._known.get(place)
 
     def version_of(self, path: str) -> InputVersion:
         """What a file holds now."""
-        place = place_of(path)
+        # Not made shorter: behind a link `..` is another folder than it seems.
+        place = os.path.join(os.getcwd(), path)
         reading = read_input(place, self._known.get(place))
         with self._lock:
             self._known[place] = reading
         return reading.now
-
-
-def place_of(path: str) -> str:
-    """Where a file stands. Not made shorter: behind a link `..` is another folder than it seems."""
-    return os.path.join(os.getcwd(), path)
 
 
 def read_input(path: str, known: Reading | None = None) -> Reading:
@@ -61,21 +57,21 @@ def read_input(path: str, known: Reading | None = None) -> Reading:
             return known
         if not stat.S_ISREG(status.st_mode):
             kind = "is a directory" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
-            return _faulty(f"{kind} (looked at {path}); name files, one by one")
+            return _faulty(path, f"{kind} (looked at {path}); name files, one by one")
         with open(path, "rb") as file:
             before = os.fstat(file.fileno())
             digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
             after = os.fstat(file.fileno())
     except FileNotFoundError:
-        return _faulty(f"does not exist (looked at {path})")
+        return _faulty(path, f"does not exist (looked at {path})")
     except OSError as error:
-        return _faulty(f"can't be read ({error.strerror}; looked at {path})")
+        return _faulty(path, f"can't be read ({error.strerror}; looked at {path})")
     at_rest = _state(before) == _state(after) and _is_at_rest(before)
-    return Reading(InputVersion(digest), _state(before) if at_rest else None)
+    return Reading(InputVersion(digest, place=path), _state(before) if at_rest else None)
 
 
-def _faulty(fault: str) -> Reading:
-    return Reading(InputVersion("", fault), None)
+def _faulty(path: str, fault: str) -> Reading:
+    return Reading(InputVersion("", fault, path), None)
 
 
 def _state(status: os.stat_result) -> State:

@@ -16,7 +16,7 @@ from taskproc.core.graph import Input, Node, TaskGraph, attributes_now, build_gr
 from taskproc.core.records import ALSO_READ, JSON, CodeMode, Plan, Record, TaskKey, content_digest
 from taskproc.core.task import Task
 from taskproc.engine.codes import Codes
-from taskproc.engine.input_files import InputFiles, place_of
+from taskproc.engine.input_files import InputFiles
 from taskproc.engine.jobs import InputOrder
 from taskproc.engine.pickling import dumps
 from taskproc.engine.versions import python_minor
@@ -98,10 +98,10 @@ class Surveying:
         }
 
     def _input_order(self, file: Input) -> InputOrder:
-        reading = self.inputs.last(file.file)
+        reading = self.inputs.last(file.now.place)
         # Another thread's look may have read it anew meanwhile.
         state = reading.state if reading is not None and reading.now == file.now else None
-        return InputOrder(file.path, file.file, place_of(file.file), file.now.version, state)
+        return InputOrder(file.path, file.file, file.now.place, file.now.version, state)
 
     def circumstances(self, code: CodeMode, force: bool) -> Circumstances:
         """What holds for a look at a graph of this Cache, now."""

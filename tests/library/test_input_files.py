@@ -28,6 +28,20 @@ class Reads(Task):
         return self.file.get_result().read_text()
 
 
+class Wanders(Task):
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def run_task(self) -> None:
+        os.chdir(self.folder)
+
+
+class ReadsLater(Reads):
+    def __init__(self, path: str, upstream: Task) -> None:
+        super().__init__(path)
+        self.upstream = upstream
+
+
 class Takes(Task):
     """An argument."""
 
@@ -324,6 +338,19 @@ def test_a_relative_path_counts_from_the_working_directory_of_the_run(
     assert ran(task, executor="process") == ("b", 1)
     monkeypatch.chdir(workdir / "a")
     assert ran(Reads("data.txt")) == ("a", 1)
+
+
+@pytest.mark.parametrize("executor", ["serial", "thread"])
+def test_an_upstream_that_changes_the_working_directory_leads_to_no_other_file(
+    cache: Cache, workdir: Path, monkeypatch: pytest.MonkeyPatch, executor: str
+) -> None:
+    monkeypatch.chdir(workdir)
+    (workdir / "data.txt").write_text("right")
+    (workdir / "below").mkdir()
+    (workdir / "below" / "data.txt").write_text("wrong")
+    assert ran(ReadsLater("data.txt", Wanders(str(workdir / "below"))), executor=executor) == ("right", 2)
+    monkeypatch.chdir(workdir)
+    assert ran(ReadsLater("data.txt", Wanders(str(workdir / "below")))) == ("right", 0)
 
 
 def test_a_project_may_be_moved_with_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
