@@ -13,6 +13,7 @@ from taskproc.core.arguments import Encoder
 from taskproc.core.arguments.canonical import canonical
 from taskproc.core.arguments.hidden_state import hides_state
 from taskproc.core.arguments.names import class_name, named_code
+from taskproc.core.arguments.object_parts import taking_apart
 from taskproc.core.future import PLAIN, futures_in
 from taskproc.core.input_file import InputFile
 from taskproc.core.records import JSON, TaskKey, content_digest
@@ -221,6 +222,13 @@ def attributes_now(node: Node, encoder: Encoder, fallback: Fallback) -> tuple[st
     """
     task = node.task
     attributes, args = plain_attributes(task), task._task.args
+    if all(type(value) in PLAIN or isinstance(value, Task) for value in attributes.values()):
+        # Nothing of that can have been changed in place: the digest is still the one of the look.
+        return node.attributes, {
+            name: encoder.encode(value)
+            for name, value in attributes.items()
+            if not (name.startswith("_") or isinstance(value, Task) or _is_same(args.get(name), value))
+        }
     counted = _counted(task, attributes, {upstream.key for upstream in node.upstreams}, encoder, fallback)
     if _are_arguments(counted, task):
         return task._task.key.digest, {}
@@ -232,6 +240,10 @@ def attributes_now(node: Node, encoder: Encoder, fallback: Fallback) -> tuple[st
         and not (type(attributes[name]) not in PLAIN and _upstreams_in(attributes[name], name))
     }
     return content_digest(canonical(counted)), left
+
+
+def _is_same(argument: JSON, value: Any) -> bool:
+    return type(argument) is type(value) and bool(argument == value)
 
 
 def _upstreams_in(value: Any, name: str) -> list[tuple[str, Task | InputFile]]:
@@ -257,6 +269,10 @@ def _encoded(task: Task, name: str, value: Any, encoder: Encoder, fallback: Fall
             return {"__object__": class_name(kind), "vars": encoder.encode(plain)}
         except ArgumentError:
             pass
+    try:
+        return {"__object__": class_name(kind), "parts": taking_apart(encoder).encode(value)}
+    except ArgumentError:
+        pass
     try:
         return {"__object__": class_name(kind), "pickle": fallback(value)}
     except Exception as error:

@@ -633,9 +633,16 @@ class Words:
         self.words = {"alpha", "beta", "gamma", "delta", "epsilon"}
         self.deep = {"a": [frozenset(self.words)]}
 
+class Slotted:
+    __slots__ = ("words", "below", "__weakref__")
+    def __init__(self, below):
+        self.words, self.below = {"alpha", "beta", "gamma", "delta"}, below
+
 class Counts(Task):
     def __init__(self):
         self.words = Words()
+        self.slotted = Slotted(None)
+        self.far_below = [Slotted({"one": Slotted(Words())})]
 
     def run_task(self):
         return len(self.words.words)
@@ -655,6 +662,50 @@ def test_an_attribute_of_any_class_is_the_same_in_the_next_process(
     for seed, ran in ((1, 1), (2, 0), (3, 0)):
         environment["PYTHONHASHSEED"] = str(seed)
         assert python(script) == [5, ran]
+
+
+class Holds:
+    __slots__ = ("below", "other")
+
+    def __init__(self, below: Any) -> None:
+        self.below = self.other = below
+
+
+class HoldsObject(Task):
+    def __init__(self, depth: int, is_circle: bool = False, innermost: int = 0) -> None:
+        self._hidden = None
+        held: Any = innermost
+        for _ in range(depth):
+            held = Holds(held)
+        if is_circle:
+            held.other = held
+        self.held = held
+
+    def run_task(self) -> int:
+        held, depth = self.held, 0
+        while isinstance(held, Holds):
+            held, depth = held.below, depth + 1
+        return depth
+
+
+@pytest.mark.parametrize(("depth", "is_circle"), [(3, False), (3, True), (15, False), (150, False)])
+def test_attributes_of_objects_in_objects_count_however_these_hang_together(
+    place: Path, depth: int, is_circle: bool
+) -> None:
+    """Up to a circle, to one object met on two to the power of fifteen ways, and to a deep chain."""
+
+    def made(innermost: int) -> Task:
+        task = HoldsObject(depth, is_circle)
+        held = task.held
+        for _ in range(depth - 1):
+            held = held.below
+        held.below = innermost
+        return task
+
+    name = "HoldsObject"
+    assert run(lambda: made(1), place) == (depth, {name: 1})
+    assert run(lambda: made(1), place) == (depth, {})
+    assert run(lambda: made(2), place) == (depth, {name: 1})
 
 
 # --- Files of a task ---
