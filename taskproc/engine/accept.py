@@ -12,9 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from taskproc.core.records import Record
+from taskproc.core.arguments import canonical
+from taskproc.core.records import JSON, Record
 from taskproc.core.task import Task
 from taskproc.engine.codes import names_in
+from taskproc.engine.explain import accepted_before, code_changes
 from taskproc.engine.stored_tasks import is_reference, stored_with_records
 from taskproc.engine.versions import who_we_are
 from taskproc.errors import TaskprocError
@@ -63,8 +65,9 @@ def accept(cache: Cache, cls: type[Task]) -> Accepted:
             current += 1
         else:
             stale.append((record, names))
-            if record.code not in changes:
-                changes[record.code] = tuple(codes.changes(cls, record, "deep", names))
+            code = record.code or canonical(record.provenance.get("other_code")).decode()
+            if code not in changes:
+                changes[code] = tuple(code_changes(cache, cls, record, "deep", names))
     with cache.in_use():
         for start in range(0, len(stale), _AT_ONCE):
             accepted += _accept_group(cache, cls, stale[start : start + _AT_ONCE])
@@ -111,9 +114,11 @@ def _names_of(cache: Cache, task: Task, record: Record) -> tuple[str, ...]:
 
 
 def _accepted(record: Record, code: str, scheme: int, names: tuple[str, ...]) -> Record:
-    note = {"who": who_we_are(), "when": time.time(), "code": record.code}
-    provenance = {**record.provenance, "accepted": [*(record.provenance.get("accepted") or ()), note]}
+    note: dict[str, JSON] = {"who": who_we_are(), "when": time.time(), "code": record.code}
+    provenance = {**record.provenance, "accepted": [*accepted_before(record), note]}
     provenance.pop("names", None)
+    if other := provenance.pop("other_code", None):
+        note["other_code"] = other  # the result stands in spite of it
     if names:
         provenance["names"] = list(names)
     return replace(record, code=code, code_scheme=scheme, provenance=provenance)

@@ -24,6 +24,7 @@ from taskproc.core.records import (
     Record,
     TaskKey,
     UpstreamRecord,
+    is_root_of_renamed,
 )
 from taskproc.engine.stored_tasks import likely_old_names, nearest_record
 from taskproc.errors import DamagedEntryError, MissingResultError
@@ -91,7 +92,8 @@ class Explainer:
 
     def _packages(self, key: TaskKey, record: Record) -> Iterator[str]:
         """What else is installed, where it is not what it was: that does not count, but people ask."""
-        before: Mapping[str, str] = record.provenance.get("packages") or {}
+        told = record.provenance.get("packages")
+        before: Mapping[str, str] = told if isinstance(told, Mapping) else {}
         now = self._cache.codes.packages(type(self._survey.graph.nodes[key].task)) if before else {}
         for name, version in sorted(before.items()):
             if now.get(name, version) != version:
@@ -132,15 +134,18 @@ class Explainer:
             cls = type(node.task)
             names = named_code(node, self._survey.records)
             mode = cls.task_code or self._survey.now.code
-            yield from self._cache.codes.changes(cls, record, mode, names)
+            yield from code_changes(self._cache, cls, record, mode, names)
         elif reason.kind == "attributes":
             left = self._cache.facts_of_job(node, self._survey.records)["left"] or {}
             yield _differing(record.left, left) or "an attribute holds other objects than it did"
         elif reason.kind == "upstreams":
             yield from _changed_upstreams(record.upstreams, upstream_records(node, self._survey.records))
         elif reason.kind == "moved":
-            now = self._cache.location
-            yield f"it was stored in {record.root}, and names a path there; the cache is now {now}"
+            if is_root_of_renamed(record.root):
+                yield f"it was stored in {record.root}, and names that: what holds a name can't be renamed"
+            else:
+                now = self._cache.location
+                yield f"it was stored in {record.root}, and names a path there; the cache is now {now}"
         yield _provenance(record)
 
     def _origins(self, key: TaskKey, why: Reason) -> Iterator[Explanation]:
@@ -168,6 +173,27 @@ class Explainer:
             yield self.of(members[0])
 
 
+def code_changes(
+    cache: Cache, cls: type[Task], record: Record, mode: CodeMode, names: tuple[str, ...]
+) -> Iterator[str]:
+    """What differs between the code that made a stored result and that of today, in paragraphs."""
+    other = record.provenance.get("other_code")
+    if other:  # no code vouches for such a result, so there is none to compare
+        named = ", ".join(map(str, other)) if isinstance(other, list) else str(other)
+        yield (
+            f"its worker had other code than the runner: {named}; workers must import the same files, and "
+            "find under each name what the runner has there"
+        )
+    else:
+        yield from cache.codes.changes(cls, record, mode, names)
+
+
+def accepted_before(record: Record) -> list[Mapping[str, JSON]]:
+    """What a record tells of those who accepted its code; a backend may give what was edited by hand."""
+    told = record.provenance.get("accepted")
+    return [note for note in told if isinstance(note, Mapping)] if isinstance(told, list) else []
+
+
 def _provenance(record: Record) -> str:
     facts = record.provenance
     by = f"process {facts.get('pid', '?')} on {facts.get('host', '?')}"
@@ -176,7 +202,7 @@ def _provenance(record: Record) -> str:
         text += f" in {seconds:.3g} s"
     if who := facts.get("put"):
         text = f"put in by hand {_moment(facts.get('started'))} by {who}"
-    for accepted in facts.get("accepted") or ():
+    for accepted in accepted_before(record):
         text += f"; its code was accepted {_moment(accepted.get('when'))} by {accepted.get('who')}"
     return text
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 from taskproc.core.arguments.canonical import canonical
-from taskproc.core.records import INPUT_FILE, JSON, Record, TaskKey, content_digest
+from taskproc.core.records import INPUT_FILE, JSON, Record, TaskKey, content_digest, root_of_renamed
 
 Respell: TypeAlias = Callable[[str], str]
 """Gives the new form of a `module:qualname`, or the same if that keeps its name."""
@@ -221,9 +221,9 @@ class _Renaming:
         for name in record.provenance.get("holds") or ():
             # The pickle still says so.
             if respell(name) != name or _dotted(name) in moved_names:
-                return f"a cache in which {_dotted(name)} had that name"
+                return root_of_renamed(_dotted(name))
         if is_below and record.root is not None:
-            return f"a cache in which {self._old} had that name"
+            return root_of_renamed(self._old)
         return record.root
 
     def _attributes(self, record: Record) -> str:

@@ -28,6 +28,7 @@ from taskproc.errors import (
 
 if TYPE_CHECKING:
     from taskproc.engine.session import Cache
+    from taskproc.engine.surveying import Survey
 
 T = TypeVar("T", bound=Task)
 _LOOKED_THROUGH = 1000
@@ -156,9 +157,26 @@ def put(cache: Cache, task: Task, value: Any) -> None:
             f"{task!r} can't be put into {cache!r}: it is of the Cache at {task._task.binding.location}; "
             "construct it inside the one it is put into"
         )
-    key = task._task.key
+    key, backend = task._task.key, cache.backend
     survey = cache.survey(task, "deep", force=False)
-    node = survey.graph.nodes[key]
+    _refuse_what_cant_be_put(task, survey)
+    with cache.in_use():
+        if key not in backend.lease([key]):
+            raise CacheError(f"{task!r} is being computed by another run just now; put its result afterwards")
+        try:
+            _store(cache, task, _pickled(task, value, backend.location), survey)
+            backend.keep_logs(key, None, None)  # what an older run printed is not of this result
+            backend.index()
+        except FileNotFoundError as error:  # it may be cleared at any time, lease or not
+            raise CacheError(
+                f"{task!r} was cleared while its result was put ({error}); put it again if it is to stand"
+            ) from error
+        finally:
+            backend.release([key])
+
+
+def _refuse_what_cant_be_put(task: Task, survey: Survey) -> None:
+    node = survey.graph.nodes[task._task.key]
     for upstream in node.upstreams:
         if upstream.key in survey.plan.run or upstream.key in survey.plan.blocked:
             reason = survey.plan.run.get(upstream.key) or survey.plan.blocked[upstream.key]
@@ -169,40 +187,39 @@ def put(cache: Cache, task: Task, value: Any) -> None:
     for file in node.inputs:
         if file.now.fault:
             raise MissingResultError(f"{task!r} can't be put: its input file {file.file!r} {file.now.fault}")
-    backend = cache.backend
-    with cache.in_use():
-        if key not in backend.lease([key]):
-            raise CacheError(f"{task!r} is being computed by another run just now; put its result afterwards")
-        try:
-            pickled = _pickled(task, value, backend.location)
-            facts = cache.facts_of_job(node, survey.records)
-            data = backend.list_data(key)
-            digest = content_digest(pickled.payload)
-            record = Record(
-                key=key,
-                args=task._task.args,
-                code=facts["code"],
-                code_scheme=survey.now.code_scheme,
-                attributes=facts["attributes_digest"],
-                upstreams=upstream_records(node, survey.records),
-                digest=digest,
-                version=content_version(digest, data),
-                data=data,
-                root=backend.location if pickled.names_root else None,
-                python=python_minor() if pickled.by_value else None,
-                provenance={
-                    "job": f"put-{secrets.token_hex(8)}",
-                    "put": who_we_are(),
-                    "started": time.time(),
-                    **(facts["notes"] or {}),
-                    **({"holds": sorted(pickled.holds)} if pickled.holds else {}),
-                },
-                left=facts["left"] or {},
-            )
-            backend.save(record, pickled.payload, type(task).task_compress_level, durable=True)
-            backend.index()
-        finally:
-            backend.release([key])
+
+
+def _store(cache: Cache, task: Task, pickled: Pickled, survey: Survey) -> None:
+    """Save a value as the result of a task, as a job would save its own."""
+    key, backend = task._task.key, cache.backend
+    node = survey.graph.nodes[key]
+    facts = cache.facts_of_job(node, survey.records)
+    notes: dict[str, JSON] = facts["notes"] or {}
+    data = backend.list_data(key)
+    digest = content_digest(pickled.payload)
+    record = Record(
+        key=key,
+        args=task._task.args,
+        code=facts["code"],
+        code_scheme=survey.now.code_scheme,
+        attributes=facts["attributes_digest"],
+        upstreams=upstream_records(node, survey.records),
+        digest=digest,
+        version=content_version(digest, data),
+        data=data,
+        root=backend.location if pickled.names_root else None,
+        python=python_minor() if pickled.by_value else None,
+        provenance={
+            "job": f"put-{secrets.token_hex(8)}",
+            "put": who_we_are(),
+            "started": time.time(),
+            **notes,
+            **({"holds": sorted(pickled.holds)} if pickled.holds else {}),
+        },
+        left=facts["left"] or {},
+    )
+    cache.codes.keep(type(task), tuple(notes.get("names", ())), facts["code"])
+    backend.save(record, pickled.payload, type(task).task_compress_level, durable=True)
 
 
 def _pickled(task: Task, value: Any, root: str) -> Pickled:

@@ -119,6 +119,54 @@ def records_of(project: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in paths]
 
 
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"names": 5},
+        {"names": [5]},
+        {"holds": "text"},
+        {"packages": ["numpy"]},
+        {"other_code": {"a": 1}},
+        {"accepted": 3},
+        {"accepted": [3]},
+        {"renamed": "text"},
+    ],
+    ids=repr,
+)
+def test_a_record_that_was_edited_by_hand_counts_as_none(
+    done: Path, run: Run, ran: Ran, notes: dict[str, Any]
+) -> None:
+    path = next((done.parent / "cache" / "tasks.Text").glob("*/record.json"))
+    record = json.loads(path.read_text())
+    record["provenance"].update(notes)
+    path.write_text(json.dumps(record))
+    edit(done, "other(self.file", "1 * other(self.file")
+    for words in (["status", done], ["why", done, "Text"], ["accept", done, "Text"]):
+        finished = run(*words[:2], "-o", "cache", *words[2:])
+        assert "Traceback" not in finished.stderr, finished.stderr
+    assert ran() == ["Text"]
+
+
+def test_a_result_of_other_code_is_told_as_such_and_may_be_accepted(
+    done: Path, run: Run, ran: Ran, accept: Accept
+) -> None:
+    path = next((done.parent / "cache" / "tasks.Text").glob("*/record.json"))
+    record = json.loads(path.read_text())
+    record["provenance"]["other_code"] = ["helpers.other"]
+    path.write_text(json.dumps({**record, "code": ""}))
+    shown = json.loads(run("status", done, "-o", "cache", "--json").stdout)
+    assert "helpers.other" in run("why", done, "-o", "cache", "Text").stdout
+    assert "not kept" not in run("why", done, "-o", "cache", "Text").stdout
+    told = accept("Text")
+    assert "its worker had other code than the runner: helpers.other" in told
+    assert "not kept" not in told
+    (after,) = records_of(done, "tasks.Text")
+    assert "other_code" not in after["provenance"]
+    assert after["provenance"]["accepted"][0]["other_code"] == ["helpers.other"]
+    assert json.loads(run("status", done, "-o", "cache", "--json").stdout) != shown
+    assert ran() == []
+
+
 def test_results_stand_for_the_code_as_it_is_now(done: Path, ran: Ran, accept: Accept) -> None:
     edit(done, "2 * x", "x * 2", "helpers.py")
     told = accept("Leaf")

@@ -199,8 +199,8 @@ class Main(Task):
     told = rename(run, "tasks.Files", "tasks.Dateien")
     assert "2 results of these will be computed anew: they name a path" in told
     reasons = plan(run)["reasons"]
-    assert reasons["tasks.Dateien"] == {"its result names the cache's old place": 1}
-    assert reasons["tasks.Passed"] == {"its result names the cache's old place": 1}
+    assert reasons["tasks.Dateien"] == {"its result names what was renamed": 1}
+    assert reasons["tasks.Passed"] == {"its result names what was renamed": 1}
     assert "had that name" in run("why", tasks, "-o", "cache", "Dateien").stdout
     assert made(run) == "here"
     expect_idle(run)

@@ -136,7 +136,8 @@ def test_jobs_that_run_count_also_where_nothing_is_stored() -> None:
 
 
 @pytest.mark.parametrize(
-    "running", [None, 3, "text", {"task": "m.Fit"}, [None, 1, "task", {"task": "m.Fit"}]]
+    "running",
+    [None, 3, "text", {"task": "m.Fit"}, [None, 1, "task", {"task": "m.Fit"}], [{"task": 5, "key": "1"}]],
 )
 def test_a_post_that_makes_no_sense_tells_of_no_job(running: Any) -> None:
     assert running_jobs({"running": running}) == []

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -110,6 +111,11 @@ class Writes(Task):
     def run_task(self) -> str:
         (self.task_directory / "file.txt").write_text("written")
         return "done"
+
+
+class Prints(Task):
+    def run_task(self) -> None:
+        print("printed")
 
 
 class Sizes(Task):
@@ -434,6 +440,56 @@ def test_a_value_put_while_its_task_runs_is_refused(cache: Cache, tmp_path: Path
         go_on.touch()
         thread.join()
     assert Waits(str(started), str(go_on)).get_result() == 1
+
+
+def test_what_an_older_run_printed_goes_when_a_value_is_put(cache: Cache) -> None:
+    with cache:
+        ran(Prints(), executor="process")
+        assert Prints().task_stdout.read_text() == "printed\n"
+        cache.put(Prints(), 2)
+        assert not Prints().task_stdout.exists()
+
+
+def test_a_value_put_while_its_task_is_cleared_is_stored_or_refused_as_such(cache: Cache) -> None:
+    clearing, task = threading.Event(), Add(7)
+
+    def clear() -> None:
+        while not clearing.is_set():
+            cache.clear(task)
+
+    thread = threading.Thread(target=clear)
+    thread.start()
+    try:
+        for n in range(100):
+            with suppress(CacheError):
+                cache.put(task, n)
+    finally:
+        clearing.set()
+        thread.join()
+    cache.put(task, 100)
+    assert task.get_result() == 100
+
+
+def test_why_shows_the_edit_since_a_value_was_put(tmp_path: Path, write: Any, python: Any) -> None:
+    source = """
+import json, sys
+from taskproc import Cache, Task
+
+class A(Task):
+    def run_task(self):
+        return 1
+
+with Cache("cache") as cache:
+    if sys.argv[1:]:
+        cache.put(A(), 5)
+    print(json.dumps(str(A().why())))
+"""
+    script = write("tasks.py", source)
+    python(script, "put")
+    write("tasks.py", source.replace("return 1", "return 2"))
+    told = python(script)
+    assert "-        return 1" in told
+    assert "+        return 2" in told
 
 
 def test_another_process_finds_what_was_put(tmp_path: Path, python: Any, write: Any) -> None:

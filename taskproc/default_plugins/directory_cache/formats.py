@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from taskproc.interfaces import JSON, DataFile, Record, TaskKey, UpstreamRecord
@@ -17,6 +17,10 @@ FORMAT = 1
 
 # One encoder kept, and no look for circles: a record has none.
 _encode = json.JSONEncoder(check_circular=False).encode
+
+# What a record's provenance tells that others reckon with, where it tells it.
+_LISTS = {"names": str, "holds": str, "other_code": str, "accepted": dict, "renamed": dict}
+_RECKONED_WITH = frozenset({*_LISTS, "packages"})
 
 _CHUNK = 1 << 20
 _GZIP = 16  # added to zlib's window bits: with gzip's header and check sum
@@ -158,4 +162,15 @@ def _has_right_types(record: Record, result_bytes: object) -> bool:
         and type(record.args) is type(record.provenance) is type(record.left) is dict
         and (root is None or type(root) is str)
         and (python is None or type(python) is str)
+        and (_RECKONED_WITH.isdisjoint(record.provenance) or _has_right_notes(record.provenance))
     )
+
+
+def _has_right_notes(provenance: Mapping[str, Any]) -> bool:
+    """Whether what is reckoned with has its type; without it a result might count that should not."""
+    for name, kind in _LISTS.items():
+        told = provenance.get(name, ())
+        if told != () and not (type(told) is list and all(type(one) is kind for one in told)):
+            return False
+    packages = provenance.get("packages", {})
+    return type(packages) is dict and all(type(version) is str for version in packages.values())
