@@ -222,7 +222,8 @@ def attributes_now(node: Node, encoder: Encoder, fallback: Fallback) -> tuple[st
     """
     task = node.task
     attributes, args = plain_attributes(task), task._task.args
-    if all(type(value) in PLAIN or isinstance(value, Task) for value in attributes.values()):
+    kinds = set(map(type, attributes.values()))
+    if bytearray not in kinds and all(kind in PLAIN or issubclass(kind, Task) for kind in kinds):
         # Nothing of that can have been changed in place: the digest is still the one of the look.
         return node.attributes, {
             name: encoder.encode(value)

@@ -5,7 +5,6 @@ Knows nothing of what the project names.
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -33,6 +32,8 @@ class Installed:
 
     def distribution(self, name: str) -> Distribution | None:
         """The installed distribution of this name, in whatever spelling; None if there is none."""
+        import importlib.metadata  # it costs as much as all of this library
+
         try:
             found = importlib.metadata.distribution(name)
             return Distribution(str(found.metadata["Name"]), str(found.version))
@@ -54,6 +55,8 @@ class Installed:
         if found is not None:
             return (found,)
         if self._all is None:
+            import importlib.metadata
+
             try:
                 self._all = importlib.metadata.packages_distributions()  # reads them all: 0.1 s and more
             except Exception:  # noqa: BLE001 - what can't be told is left out
