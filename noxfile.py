@@ -48,6 +48,7 @@ nox.options.sessions = [
     "imports",
     "typing",
     "plugins",
+    "faults",
     *(f"tests-{python}" for python in BY_DEFAULT),
 ]
 
@@ -137,8 +138,18 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def faults(session: nox.Session) -> None:
+    """Kill, damage, fill the disk, start many at once; prints the figures of docs/reliability.md."""
+    session.install("-e", ".[test]", *group("faults"))
+    # Much of this is waiting for processes to end, so two tests at a time take half as long.
+    session.run("pytest", "-n", "2", "--dist", "worksteal", "tests/faults", *session.posargs)
+
+
+@nox.session(python=NEWEST)
 def nightly(session: nox.Session) -> None:
-    """Compare the keys of a million pairs of arguments, and decode as many values; about ten minutes."""
-    session.install("-e", ".[test]")
+    """Compare the keys of a million pairs of arguments, decode as many values, and try every fault."""
+    session.install("-e", ".[test]", *group("faults"))
     files = ["tests/core/test_arguments.py", "tests/core/test_decoder.py"]
     session.run("pytest", "--hypothesis-profile", "nightly", *files, *session.posargs)
+    everything = {"TASKPROC_FAULTS": "all", "HYPOTHESIS_PROFILE": "nightly"}
+    session.run("pytest", "-n", "2", "--dist", "worksteal", "tests/faults", env=everything)
