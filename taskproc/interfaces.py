@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from taskproc.core.arguments import ArgumentType
 from taskproc.core.records import (
@@ -21,6 +21,7 @@ from taskproc.core.records import (
     Event,
     EventKind,
     Failure,
+    Finding,
     Job,
     Outcome,
     Plan,
@@ -31,6 +32,8 @@ from taskproc.core.records import (
     StoredEntry,
     TaskKey,
     UpstreamRecord,
+    Usage,
+    UsageKind,
     content_digest,
 )
 from taskproc.errors import CacheError
@@ -49,6 +52,7 @@ __all__ = [
     "EventKind",
     "ExecutorProvider",
     "Failure",
+    "Finding",
     "Job",
     "Launcher",
     "LogPaths",
@@ -62,6 +66,8 @@ __all__ = [
     "StoredEntry",
     "TaskKey",
     "UpstreamRecord",
+    "Usage",
+    "UsageKind",
     "content_digest",
 ]
 
@@ -202,6 +208,41 @@ class CacheBackend(ABC):
             CacheError: this backend can't list what it holds.
         """
         raise CacheError(f"a cache of the kind {self.name!r} can't list what it holds")
+
+    def verify(
+        self, repair: bool, checked: Callable[[TaskKey, int], None] | None = None
+    ) -> Iterable[Finding]:
+        """Look for whatever is not as it should be, everywhere; told while it is found.
+
+        Every result is read and compared with its record, and never unpickled. What a living run
+        holds is left alone. With `repair` what is damaged is set aside as a run does it, so that
+        the next run computes it anew, and what dead runs left is cleared away; no sound result is
+        removed. Without it nothing is written. `checked` is called with the key of each entry
+        that was looked through, and the bytes that were read of it.
+
+        Raises:
+            CacheError: this backend can't check what it holds, or the root is not a cache.
+        """
+        raise CacheError(f"a cache of the kind {self.name!r} can't check what it holds")
+
+    def usage(self) -> Iterable[Usage]:
+        """What takes how many bytes, in no particular order; writes nothing.
+
+        Raises:
+            CacheError: this backend can't tell.
+        """
+        raise CacheError(f"a cache of the kind {self.name!r} can't tell what takes how much room")
+
+    def prune(self, keys: Iterable[TaskKey], kind: Literal["damaged", "failures"] | None = None) -> None:
+        """Remove all that there is of these tasks, to whom nothing of it will be of use any more.
+
+        With `kind` only what is of that kind: the remains of damaged results that were set aside,
+        or the traces of failed jobs; a stored result stays. Who calls holds the keys' leases.
+
+        Raises:
+            CacheError: this backend can't do that, or the root is not a cache.
+        """
+        raise CacheError(f"a cache of the kind {self.name!r} can't be pruned")
 
     def replace_record(self, key: TaskKey, record: Record) -> None:
         """Give the stored result of `key` another record, and by that another key if it has one.

@@ -297,6 +297,49 @@ class StoredEntry:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """Something that `verify` found in a cache and that is not as it should be.
+
+    Attributes:
+        key: the task, or None where it is not that of one task, or not known.
+        path: where it is.
+        fault: what is the matter, in words.
+        repaired: whether it was put right: what is damaged is out of use, so that the next run
+            computes it anew, and what dead runs left is away.
+        harmless: whether nothing rests on it, so that nothing is wrong even if it stays.
+    """
+
+    key: TaskKey | None
+    path: str
+    fault: str
+    repaired: bool = False
+    harmless: bool = False
+
+
+UsageKind = Literal[
+    "results", "data", "logs", "failures", "damaged", "leftovers", "code", "bookkeeping", "other"
+]
+"""What bytes in a cache are of: see `Usage`."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How many bytes something in a cache takes.
+
+    Attributes:
+        kind: "results" with their records, "data" directories, "logs", notes of "failures",
+            "damaged" results that were set aside, "leftovers" of jobs that run or were killed,
+            texts of "code", "bookkeeping" (the index, the journal, what runs share), "other".
+        bytes: the sum of the sizes of the files.
+        key: the task, or None where it is not that of one task, or not known.
+    """
+
+    kind: UsageKind
+    bytes: int
+    key: TaskKey | None = None
+
+
+@dataclass(frozen=True)
 class Job:
     """One execution of a task, as launchers and reporters see it.
 
