@@ -70,9 +70,11 @@ class DescriptorCapture:
         The files are the caller's to move or delete.
         """
         self._flush()
-        self._stdout.install()  # a stream that the task put there is not for the next one
-        self._stderr.install()
         files = self._out.hand_over(), self._err.hand_over()
+        # A stream that the task put there is not for the next one. Only now: a task that closed
+        # the descriptors as well has just got them back.
+        self._stdout.install()
+        self._stderr.install()
         self._in_place = self._out.in_place and self._err.in_place
         return files
 

@@ -7,11 +7,9 @@ the user's is unpickled. Knows nothing of single jobs.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import functools
 import os
 import pickle
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -22,6 +20,7 @@ from taskproc.engine.capture import DescriptorCapture
 from taskproc.engine.code_checks import Comparison
 from taskproc.engine.jobs import RunOrder
 from taskproc.engine.pickling import loads
+from taskproc.engine.process_state import ProcessState
 from taskproc.engine.versions import python_minor
 from taskproc.imports import forbid_stale_bytecode
 from taskproc.modules import load_file_as
@@ -56,9 +55,7 @@ class OpenedRun:
         elsewhere = os.getpid() != order.pid or self.host != order.host
         self.own_process = elsewhere and threading.current_thread() is threading.main_thread()
         self.in_runner = not elsewhere
-        if self.own_process:
-            self._umask = os.umask(0o077)
-            os.umask(self._umask)
+        self._state = ProcessState(order.folder) if self.own_process else None
 
     def task_class(self, name: str) -> type[Task]:
         """The class of this task name, unpickled once."""
@@ -83,10 +80,8 @@ class OpenedRun:
 
     def put_process_right(self) -> None:
         """Undo what a task may have left in a process of ours that would strike the next one."""
-        with contextlib.suppress(OSError):
-            os.chdir(self.order.folder)
-        os.umask(self._umask)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        if self._state is not None:
+            self._state.put_right()
 
     def end_capture(self) -> None:
         """Give descriptors 1 and 2 back to whoever owns this process."""

@@ -626,7 +626,7 @@ def run_program(tmp_path, text, **options):
 
 def test_a_program_that_forgets_its_pool_ends_after_the_work_is_done(tmp_path):
     text = """
-        futures = [pool.submit(lambda: (time.sleep(0.1), print("done", flush=True))) for _ in range(4)]
+        futures = [pool.submit(lambda: (time.sleep(0.1), os.write(1, b"done\\n"))) for _ in range(4)]
     """
     with run_program(tmp_path, text, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
         out, err = program.communicate(timeout=30)

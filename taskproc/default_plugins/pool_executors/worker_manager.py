@@ -159,14 +159,14 @@ class Manager:
                 self._on_end(worker)
 
     def _dismiss(self) -> None:
-        """Let the workers end by themselves, kill those that don't, and give back everything."""
+        """Let the workers end by themselves, kill what does not or was left behind, give back everything."""
         workers = self._crew.workers()
         for worker in workers:
             worker.hang_up()
         deadline = time.monotonic() + _PATIENCE
         for worker in workers:
-            if not worker.has_ended(max(0.0, deadline - time.monotonic())):
-                worker.kill()
+            worker.has_ended(max(0.0, deadline - time.monotonic()))
+            worker.kill()  # the processes that its works left behind too
             worker.end()
         self._selector.close()
         self._ear.close()
