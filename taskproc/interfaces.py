@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from taskproc.core.arguments import ArgumentType
+from taskproc.core.arguments import digest as _digest
 from taskproc.core.records import (
     JSON,
     DataFile,
@@ -22,6 +23,7 @@ from taskproc.core.records import (
     EventKind,
     Failure,
     Finding,
+    Holder,
     Job,
     Outcome,
     Plan,
@@ -53,10 +55,12 @@ __all__ = [
     "ExecutorProvider",
     "Failure",
     "Finding",
+    "Holder",
     "Job",
     "Launcher",
     "LogPaths",
     "Outcome",
+    "PLAYED_OWNER",
     "Plan",
     "Reason",
     "Record",
@@ -68,8 +72,26 @@ __all__ = [
     "UpstreamRecord",
     "Usage",
     "UsageKind",
+    "arguments_digest",
     "content_digest",
 ]
+
+
+PLAYED_OWNER = "TASKPROC_PLAYED_OWNER"
+"""The variable `UID:PATH` by which `taskproc.testing.played_owner` plays another owner of a cache.
+
+A backend that looks at owners takes what is at or below PATH for that user's. It can only take
+trust away: a user whom the backend would trust is not played.
+"""
+
+
+def arguments_digest(args: Mapping[str, JSON]) -> str:
+    """The digest in the key of a task that has these arguments, as its record tells them.
+
+    Raises:
+        ValueError: no task has them: a number among them is not finite.
+    """
+    return _digest(dict(args))
 
 
 class LogPaths(NamedTuple):
@@ -167,6 +189,36 @@ class CacheBackend(ABC):
     @abstractmethod
     def release(self, keys: Iterable[TaskKey]) -> None:
         """Give back claims. A dead runner's claims end by themselves."""
+
+    # How claims outlast doubt. A backend without these is asked less: nothing of it is fenced.
+
+    def ticket(self) -> str:
+        """What a worker shows to `stands`: under which lease this runner holds its claims.
+
+        It is that of the last call of `lease`; "" if there was none, or none that could be lost.
+        """
+        return ""
+
+    def stands(self, ticket: str) -> bool:
+        """Whether the claims of the runner with this ticket still hold.
+
+        They do not if that runner stood still for so long that others took it for dead. Asked
+        by each job right before it saves: what it computed is then another's to compute.
+        """
+        return True
+
+    def lease_for_job(self, key: TaskKey, ticket: str) -> bool:
+        """Claim `key` for a job in a process of its own, beside its runner's claim.
+
+        So the claim outlives the runner. It ends with `release`, `close`, or this process, and
+        until then `stands(ticket)` tells whether it holds. False if the runner is gone or its
+        claims were taken over, or another has the key: then the job is not to be done.
+        """
+        return True
+
+    def holder(self, key: TaskKey) -> Holder | None:
+        """Who else has claimed `key`, as far as is known; None: nobody. Writes nothing."""
+        return None
 
     @abstractmethod
     def data_directory(self, key: TaskKey, create: bool) -> Path:

@@ -340,6 +340,23 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Holder:
+    """Who holds a claim on a key.
+
+    Attributes:
+        host: the name of its host.
+        pid: its process there.
+        is_job: whether it is a job in a process of its own, not a runner.
+        words: all this for people, as in "pid 4711 on host node7, which is stopped".
+    """
+
+    host: str
+    pid: int
+    is_job: bool
+    words: str
+
+
+@dataclass(frozen=True)
 class Job:
     """One execution of a task, as launchers and reporters see it.
 
