@@ -171,7 +171,7 @@ def test_the_journal_is_one_line_of_json_for_each_event(cache: DirectoryCache, r
     first, second = (root / "journal.jsonl").read_text().splitlines()
     assert json.loads(first)["record"]["args"] == record.args
     fields = {"kind": "cleared", "task": KEY.name, "key": "", "when": 2, "who": "", "text": ""}
-    assert json.loads(second) == fields
+    assert json.loads(second).items() >= fields.items()
 
 
 def test_torn_and_damaged_lines_are_passed_over_and_hide_no_other(cache: DirectoryCache, root: Path) -> None:

@@ -1,6 +1,8 @@
 """The two files of an entry, as bytes: the gzip pickle, and the record as JSON.
 
-Decides what is a whole record and what compresses. Knows nothing of where files are kept.
+Decides what is a whole record and what compresses. Every line of JSON that the cache writes ends
+with a check of itself, so that no flipped bit shows anybody another argument, time or name.
+Knows nothing of where files are kept.
 """
 
 from __future__ import annotations
@@ -10,13 +12,19 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from taskproc.interfaces import JSON, DataFile, Record, TaskKey, UpstreamRecord
+from taskproc.interfaces import JSON, DataFile, Record, TaskKey, UpstreamRecord, content_digest
 
 FORMAT = 1
 """The number of the record's format; a record of another format does not count."""
 
 # One encoder kept, and no look for circles: a record has none.
 _encode = json.JSONEncoder(check_circular=False).encode
+
+# The check is the last word of a line, and of all that stands before it. It is against disks, not
+# against people: what somebody has written anew, in a layout of their own, is taken at its word,
+# and so are lines from before there were checks.
+_CHECK = b', "check": "'
+_END = b'"}\n'
 
 # What a record's provenance tells that others reckon with, where it tells it.
 _LISTS = {"names": str, "holds": str, "other_code": str, "accepted": dict, "renamed": dict}
@@ -76,8 +84,21 @@ def encode_record(record: Record, result_bytes: int) -> bytes:
 
 
 def encode_line(fields: dict[str, JSON]) -> bytes:
-    """One line of JSON, in ASCII."""
-    return (_encode(fields) + "\n").encode()
+    """One line of JSON, in ASCII, for `decode_line`; there is at least one field."""
+    body = _encode(fields)[:-1].encode()
+    return b"%b%b%b%b" % (body, _CHECK, content_digest(body).encode(), _END)
+
+
+def decode_line(line: bytes) -> Any:
+    """The fields that `encode_line` was given, and its check.
+
+    Raises:
+        ValueError, RecursionError: this is no JSON, or not what was written.
+    """
+    body, found, rest = line.rpartition(_CHECK)
+    if found and rest.endswith(_END) and rest[: -len(_END)].decode() != content_digest(body):
+        raise ValueError("the line is not what its check is of")
+    return json.loads(line.decode())
 
 
 def record_fields(record: Record, result_bytes: int) -> dict[str, JSON]:
@@ -104,10 +125,19 @@ def record_fields(record: Record, result_bytes: int) -> dict[str, JSON]:
     return fields
 
 
+def is_whole_line(line: bytes) -> bool:
+    """Whether a line is JSON, and what was written."""
+    try:
+        decode_line(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def decode_record(text: bytes) -> tuple[Record, int] | None:
     """The record and the size of its result's file; None if this is no whole record of ours."""
     try:
-        fields: Any = json.loads(text.decode())
+        fields: Any = decode_line(text)
     except (ValueError, RecursionError):
         return None
     return record_of_fields(fields)

@@ -13,8 +13,13 @@ import os
 from typing import Any, get_args
 
 from taskproc.default_plugins.directory_cache.entry import FAILURE
-from taskproc.default_plugins.directory_cache.files import Files, read_file
-from taskproc.default_plugins.directory_cache.formats import encode_line, record_fields, record_of_fields
+from taskproc.default_plugins.directory_cache.files import Files, open_to_read, read_file
+from taskproc.default_plugins.directory_cache.formats import (
+    decode_line,
+    encode_line,
+    record_fields,
+    record_of_fields,
+)
 from taskproc.interfaces import JSON, Event, EventKind, TaskKey
 
 
@@ -38,7 +43,7 @@ def encode_event(event: Event) -> bytes:
 def decode_event(line: bytes) -> Event | None:
     """The event of a line; None if this is no whole event, or of a kind that is not known here."""
     try:
-        fields: Any = json.loads(line.decode())
+        fields: Any = decode_line(line)
         name, digest, when = fields["task"], fields["key"], fields["when"]
         kind, who, text = fields["kind"], fields["who"], fields["text"]
         decoded = record_of_fields(fields["record"]) if "record" in fields else None
@@ -69,7 +74,7 @@ class Journal:
 
     def _ends_whole(self) -> bool:
         try:
-            with open(self._path, "rb", buffering=0) as file:
+            with open(open_to_read(self._path), "rb", buffering=0) as file:
                 file.seek(-1, os.SEEK_END)
                 return file.read(1) == b"\n"
         except OSError:  # not there, or empty
@@ -83,7 +88,7 @@ class Journal:
             return []
         # Most lines are of other tasks, and not worth reading.
         names = [b'"key": %b,' % json.dumps(digest).encode() for digest in (key.digest, "")]
-        lines = [line for line in data.split(b"\n") if any(name in line for name in names)]
+        lines = [line for line in data.splitlines(keepends=True) if any(name in line for name in names)]
         found = [decode_event(line) for line in lines]
         return [event for event in found if event and event.key in (key, TaskKey(key.name, ""))]
 

@@ -12,7 +12,6 @@ What a run posts is its own business. Whatever goes wrong with a disk here is pa
 from __future__ import annotations
 
 import errno
-import json
 import os
 import threading
 import time
@@ -20,8 +19,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from taskproc.default_plugins.directory_cache.files import PART, Files, read_file
-from taskproc.default_plugins.directory_cache.formats import encode_line
+from taskproc.default_plugins.directory_cache.files import PART, Files, open_to_read, read_file
+from taskproc.default_plugins.directory_cache.formats import decode_line, encode_line
 from taskproc.default_plugins.directory_cache.locks import forget_in_forks, is_locked, lock_file
 from taskproc.default_plugins.directory_cache.names import folder_name
 from taskproc.interfaces import JSON
@@ -62,7 +61,7 @@ class Posts:
             is_lockable = self._hold(path)
             post = _Post(os.uname().nodename, os.getpid(), is_lockable, dict(facts))
             self._files.write(path + _POST, (encode_line(post._asdict()),), durable=False)
-            self._tidy_up()
+            self._tidy_up(removes=True)
 
     def unpost(self, run: str) -> None:
         """Take the post of this object's run back."""
@@ -121,18 +120,22 @@ class Posts:
             time.sleep(_PAUSE)
         raise BlockingIOError(errno.EAGAIN, "another process posts for this run", path)
 
-    def _tidy_up(self) -> None:
-        """Remove what the runs that died have left."""
+    def tidy_up(self, removes: bool) -> list[str]:
+        """What the runs that died have left; it is removed, or only told."""
+        with self._guard:
+            return self._tidy_up(removes)
+
+    def _tidy_up(self, removes: bool) -> list[str]:
         left: dict[str, list[str]] = {}
         for name in self._names():
             run = _run_of(name)
             path = f"{self._folder}/{run}"
             if run and path not in self._locks:
                 left.setdefault(path, []).append(f"{self._folder}/{name}")
-        for path, names in left.items():
-            self._remove_if_dead(path, names)
+        return [name for path, names in left.items() for name in self._of_dead(path, names, removes)]
 
-    def _remove_if_dead(self, path: str, names: list[str]) -> None:
+    def _of_dead(self, path: str, names: list[str], removes: bool) -> list[str]:
+        """The files of a run if it is dead, which are removed or only told."""
         descriptor = -1
         has_lock: bool | None = True
         with suppress(FileNotFoundError):
@@ -141,12 +144,14 @@ class Posts:
             if descriptor >= 0:
                 has_lock = lock_file(descriptor)
                 if has_lock is False or not _is_at(descriptor, path + _LOCK):
-                    return
+                    return []
             post = _read(path + _POST)
             if post is not None and (has_lock is None or not post.locked) and _lives(post):
-                return
-            for name in sorted(names, key=lambda name: name.endswith(_LOCK)):  # the lock last
+                return []
+            dead = sorted(names, key=lambda name: name.endswith(_LOCK))  # the lock last
+            for name in dead if removes else ():
                 self._files.unlink(name)
+            return dead
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -181,7 +186,7 @@ def _run_of(name: str) -> str:
 
 def _read(path: str) -> _Post | None:
     try:
-        fields: Any = json.loads(read_file(path)[0].decode())
+        fields: Any = decode_line(read_file(path)[0])
         post = _Post(fields["host"], fields["pid"], fields["locked"], fields["facts"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
@@ -199,7 +204,7 @@ def _is_alive(path: str, post: _Post) -> bool:
     """Whether the run of this post goes on, as far as can be known from here."""
     if post.locked:
         try:
-            descriptor = os.open(path.removesuffix(_POST) + _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = open_to_read(path.removesuffix(_POST) + _LOCK)
         except FileNotFoundError:
             return False
         except OSError:
