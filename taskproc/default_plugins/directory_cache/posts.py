@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from taskproc.default_plugins.directory_cache.files import PART, Files, open_to_read, read_file
+from taskproc.default_plugins.directory_cache.files import PART, Files, read_file
 from taskproc.default_plugins.directory_cache.formats import decode_line, encode_line
 from taskproc.default_plugins.directory_cache.locks import forget_in_forks, is_locked, lock_file
 from taskproc.default_plugins.directory_cache.names import folder_name
@@ -61,7 +61,7 @@ class Posts:
             is_lockable = self._hold(path)
             post = _Post(os.uname().nodename, os.getpid(), is_lockable, dict(facts))
             self._files.write(path + _POST, (encode_line(post._asdict()),), durable=False)
-            self._tidy_up(removes=True)
+            self._tidy_up()
 
     def unpost(self, run: str) -> None:
         """Take the post of this object's run back."""
@@ -120,22 +120,18 @@ class Posts:
             time.sleep(_PAUSE)
         raise BlockingIOError(errno.EAGAIN, "another process posts for this run", path)
 
-    def tidy_up(self, removes: bool) -> list[str]:
-        """What the runs that died have left; it is removed, or only told."""
-        with self._guard:
-            return self._tidy_up(removes)
-
-    def _tidy_up(self, removes: bool) -> list[str]:
+    def _tidy_up(self) -> None:
+        """Remove what the runs that died have left."""
         left: dict[str, list[str]] = {}
         for name in self._names():
             run = _run_of(name)
             path = f"{self._folder}/{run}"
             if run and path not in self._locks:
                 left.setdefault(path, []).append(f"{self._folder}/{name}")
-        return [name for path, names in left.items() for name in self._of_dead(path, names, removes)]
+        for path, names in left.items():
+            self._remove_if_dead(path, names)
 
-    def _of_dead(self, path: str, names: list[str], removes: bool) -> list[str]:
-        """The files of a run if it is dead, which are removed or only told."""
+    def _remove_if_dead(self, path: str, names: list[str]) -> None:
         descriptor = -1
         has_lock: bool | None = True
         with suppress(FileNotFoundError):
@@ -144,14 +140,12 @@ class Posts:
             if descriptor >= 0:
                 has_lock = lock_file(descriptor)
                 if has_lock is False or not _is_at(descriptor, path + _LOCK):
-                    return []
+                    return
             post = _read(path + _POST)
             if post is not None and (has_lock is None or not post.locked) and _lives(post):
-                return []
-            dead = sorted(names, key=lambda name: name.endswith(_LOCK))  # the lock last
-            for name in dead if removes else ():
+                return
+            for name in sorted(names, key=lambda name: name.endswith(_LOCK)):  # the lock last
                 self._files.unlink(name)
-            return dead
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -204,7 +198,7 @@ def _is_alive(path: str, post: _Post) -> bool:
     """Whether the run of this post goes on, as far as can be known from here."""
     if post.locked:
         try:
-            descriptor = open_to_read(path.removesuffix(_POST) + _LOCK)
+            descriptor = os.open(path.removesuffix(_POST) + _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         except OSError:
