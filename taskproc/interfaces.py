@@ -245,6 +245,13 @@ class CacheBackend(ABC):
 
     # What people ask of a cache beside its results. A backend without these answers less.
 
+    def must_exist(self) -> None:  # noqa: B027 - not every backend can tell
+        """Check, of a cache that was opened, that one was made there; for those who only look after it.
+
+        Raises:
+            CacheError: there is no cache.
+        """
+
     def task_names(self) -> list[str]:
         """The names of the tasks of which something is stored, sorted; writes nothing.
 

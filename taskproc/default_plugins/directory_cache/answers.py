@@ -7,14 +7,23 @@ No result rests on any of it, so what can't be written here is not written, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from taskproc.default_plugins.directory_cache import root as roots
 from taskproc.default_plugins.directory_cache.state import State
 from taskproc.errors import CacheError
-from taskproc.interfaces import JSON, CacheBackend, Event, Record, StoredEntry, TaskKey
+from taskproc.interfaces import (
+    JSON,
+    CacheBackend,
+    Event,
+    Finding,
+    Record,
+    StoredEntry,
+    TaskKey,
+    Usage,
+)
 
 
 class Answers(CacheBackend):
@@ -41,6 +50,46 @@ class Answers(CacheBackend):
         from taskproc.default_plugins.directory_cache import listing
 
         return listing.stored(self._state.paths, self._state.looker, task_name)
+
+    def verify(
+        self, repair: bool, checked: Callable[[TaskKey, int], None] | None = None
+    ) -> Iterator[Finding]:
+        """Look for whatever is not as it should be, everywhere; told while it is found.
+
+        Raises:
+            CacheError: the root is not a cache of ours, or can't be read.
+        """
+        from taskproc.default_plugins.directory_cache.verifying import verify
+
+        roots.must_be_made(self._state.root)
+        return verify(self, self._state, repair, checked)
+
+    def usage(self) -> Iterator[Usage]:
+        """What takes how many bytes: the sizes of the files, those of links being what they say.
+
+        Raises:
+            CacheError: the root is not a cache of ours, or can't be read.
+        """
+        from taskproc.default_plugins.directory_cache.pruning import usage
+
+        roots.must_be_made(self._state.root)
+        return usage(self._state.root)
+
+    def prune(self, keys: Iterable[TaskKey], kind: Literal["damaged", "failures"] | None = None) -> None:
+        """Remove all that there is of these tasks, or only what is of a kind.
+
+        Raises:
+            CacheError: the root is not a cache of ours, or a task's folder is a link.
+            OSError: something can't be removed; the record goes first.
+        """
+        from taskproc.default_plugins.directory_cache.pruning import prune
+
+        roots.must_be_made(self._state.root)
+        prune(self._state.files, self._state.paths, keys, kind)
+
+    def must_exist(self) -> None:
+        """Check that there is a cache. Raises CacheError if there is none."""
+        roots.must_be_made(self._state.root)
 
     def replace_record(self, key: TaskKey, record: Record) -> None:
         """Give the stored result of `key` another record, and by that another key if it has one.

@@ -80,6 +80,16 @@ def _read_row(row: bytes) -> Entry | None:
     return None if decoded is None else Entry(entry_signature, *decoded, data_state)
 
 
+def read_line(line: bytes) -> tuple[str, Entry] | None:
+    """The entry that a line of the file is of, and what it tells; None if it does not count."""
+    fields = line.rstrip(b"\n").split(b"\t", 3)
+    try:
+        row = _read_row(line.rstrip(b"\n")) if len(fields) == 4 else None
+    except ValueError:  # too few fields behind a check sum that is right
+        return None
+    return None if row is None else (fields[1].decode(errors="replace"), row)
+
+
 def saved_at(entry: Entry) -> float:
     """When the record of a row was written: Unix time, by the clock of the disk's host."""
     return int(entry.signature.split(" ", 2)[1]) / 1e9

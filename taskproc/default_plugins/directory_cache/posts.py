@@ -61,7 +61,7 @@ class Posts:
             is_lockable = self._hold(path)
             post = _Post(os.uname().nodename, os.getpid(), is_lockable, dict(facts))
             self._files.write(path + _POST, (encode_line(post._asdict()),), durable=False)
-            self._tidy_up()
+            self._tidy_up(removes=True)
 
     def unpost(self, run: str) -> None:
         """Take the post of this object's run back."""
@@ -120,32 +120,39 @@ class Posts:
             time.sleep(_PAUSE)
         raise BlockingIOError(errno.EAGAIN, "another process posts for this run", path)
 
-    def _tidy_up(self) -> None:
-        """Remove what the runs that died have left."""
+    def tidy_up(self, removes: bool) -> list[str]:
+        """What the runs that died have left; it is removed, or only told."""
+        with self._guard:
+            return self._tidy_up(removes)
+
+    def _tidy_up(self, removes: bool) -> list[str]:
         left: dict[str, list[str]] = {}
         for name in self._names():
             run = _run_of(name)
             path = f"{self._folder}/{run}"
             if run and path not in self._locks:
                 left.setdefault(path, []).append(f"{self._folder}/{name}")
-        for path, names in left.items():
-            self._remove_if_dead(path, names)
+        return [name for path, names in left.items() for name in self._of_dead(path, names, removes)]
 
-    def _remove_if_dead(self, path: str, names: list[str]) -> None:
+    def _of_dead(self, path: str, names: list[str], removes: bool) -> list[str]:
+        """The files of a run if it is dead, which are removed or only told."""
         descriptor = -1
         has_lock: bool | None = True
         with suppress(FileNotFoundError):
-            descriptor = os.open(path + _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            access = os.O_RDWR if removes else os.O_RDONLY
+            descriptor = os.open(path + _LOCK, access | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if descriptor >= 0:
-                has_lock = lock_file(descriptor)
+                has_lock = lock_file(descriptor) if removes else _is_free(descriptor)
                 if has_lock is False or not _is_at(descriptor, path + _LOCK):
-                    return
+                    return []
             post = _read(path + _POST)
             if post is not None and (has_lock is None or not post.locked) and _lives(post):
-                return
-            for name in sorted(names, key=lambda name: name.endswith(_LOCK)):  # the lock last
+                return []
+            dead = sorted(names, key=lambda name: name.endswith(_LOCK))  # the lock last
+            for name in dead if removes else ():
                 self._files.unlink(name)
+            return dead
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -161,6 +168,11 @@ class Posts:
         for descriptor in self._locks.values():
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+def _is_free(descriptor: int) -> bool | None:
+    held = is_locked(descriptor)
+    return None if held is None else not held
 
 
 def _is_at(descriptor: int, path: str) -> bool:

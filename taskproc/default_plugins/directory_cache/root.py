@@ -134,6 +134,14 @@ def is_marked(root: str) -> bool:
     return os.path.lexists(os.path.join(root, MARKER))
 
 
+def must_be_made(root: str) -> None:
+    """Raise CacheError unless there is a cache of ours at `root`."""
+    if not is_marked(root):
+        raise CacheError(
+            f"there is no cache at {root!r} (it has no {MARKER}, which a run makes): check the path"
+        )
+
+
 def may_delete(root: str) -> bool:
     """Whether there is a cache to delete from; False if there is nothing at all.
 

@@ -1,0 +1,156 @@
+"""Tell what is wrong with one entry of a directory cache, and what would put it right.
+
+Reads all of it and changes nothing. A result is compared with its record by size and digest,
+and never unpickled; whether it is stale is not asked.
+"""
+
+# os.* on plain strings: what a cache costs is its system calls, and pathlib doubles them.
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from taskproc.default_plugins.directory_cache.data_files import DataFiles
+from taskproc.default_plugins.directory_cache.entry import DATA, FAILURE, RECORD, RESULT, STDERR, STDOUT
+from taskproc.default_plugins.directory_cache.files import PART, read_file
+from taskproc.default_plugins.directory_cache.formats import decode_record
+from taskproc.default_plugins.directory_cache.journal import read_failure
+from taskproc.default_plugins.directory_cache.walking import (
+    ASIDE_NAMES,
+    DAMAGED_NAMES,
+    Folder,
+    is_own,
+)
+from taskproc.interfaces import Record, arguments_digest
+
+Cure = Literal["set aside", "set aside misplaced", "put back", "remove"]
+"""The ways to put an entry right: take the result out of use (also if it is just in a place that is
+not its own); put back what a job that was killed had set aside; remove a file that is of no use."""
+
+_CHUNK = 1 << 20
+_KINDS = {DATA: "folder", FAILURE: "file", STDOUT: "file", STDERR: "file"}
+
+
+class Fault(NamedTuple):
+    """Something that is not as it should be in an entry; harmless if no result rests on it."""
+
+    path: str
+    text: str
+    cure: Cure | None = None
+    harmless: bool = True
+
+
+class Inspection(NamedTuple):
+    """What was found in an entry: its faults, the bytes that were read, and its record, sound or not."""
+
+    faults: list[Fault]
+    bytes: int
+    record: Record | None
+
+
+def inspect(folder: Folder) -> Inspection:
+    """Read everything of an entry."""
+    faults = list(_leftovers(folder))
+    names, entry = folder.names, folder.path
+    if RECORD not in names:
+        if RESULT in names and not ASIDE_NAMES & names.keys():
+            text = "it has no record, as its writer was killed or the record was removed; it does not count"
+            faults.append(Fault(f"{entry}/{RESULT}", text))
+        return Inspection(faults, 0, None)
+    text, size, record = _record_fault(folder)
+    path = f"{entry}/{RECORD}"
+    if record is not None and not text:
+        path, text, size = _content_fault(folder, record, size)
+    if text:
+        is_misplaced = record is not None and record.key != folder.key
+        cure: Cure = "set aside misplaced" if is_misplaced else "set aside"
+        faults.append(Fault(path, text, cure, harmless=False))
+    return Inspection(faults, size, record)
+
+
+def _leftovers(folder: Folder) -> Iterator[Fault]:
+    """What jobs that were killed left, what was set aside before, and what is not ours."""
+    for name, kind in sorted(folder.names.items()):
+        path = f"{folder.path}/{name}"
+        if name.endswith(PART):
+            yield Fault(path, "a writer that was killed left it", "remove")
+        elif name in DAMAGED_NAMES:
+            yield Fault(
+                path, "a damaged result that was set aside (taskproc cache prune --damaged removes it)"
+            )
+        elif not is_own(name):
+            yield Fault(path, f"a {kind} that is not of this cache")
+        elif kind != _KINDS.get(name, kind):
+            yield Fault(path, f"a {kind} is in its place, which is not followed or read")
+    if aside := sorted(ASIDE_NAMES & folder.names.keys()):
+        told = "a job that was killed had set it aside"
+        yield Fault(f"{folder.path}/{aside[0]}", told, "put back")
+    if FAILURE in folder.names and folder.key is not None and read_failure(folder.path, folder.key) is None:
+        yield Fault(f"{folder.path}/{FAILURE}", "the note of a failed job can't be read", "remove")
+
+
+def _record_fault(folder: Folder) -> tuple[str, int, Record | None]:
+    """What is wrong with the record by itself; the size of the result that it tells; the record."""
+    if folder.names[RECORD] != "file":
+        return f"a {folder.names[RECORD]} is in place of the record", 0, None
+    try:
+        decoded = decode_record(read_file(f"{folder.path}/{RECORD}")[0])
+    except OSError as error:
+        return f"it can't be read: {error.strerror}", 0, None
+    if decoded is None:
+        return "it is not a whole record", 0, None
+    record, size = decoded
+    if record.key != folder.key:
+        return f"it is the record of {record.key}", size, record
+    if not _has_own_arguments(record):
+        return "the arguments in it are not those of its key", size, record
+    return "", size, record
+
+
+def _has_own_arguments(record: Record) -> bool:
+    try:
+        return arguments_digest(record.args) == record.key.digest
+    except (ValueError, RecursionError):  # of no task: a NaN, which JSON does not know
+        return False
+
+
+def _content_fault(folder: Folder, record: Record, size: int) -> tuple[str, str, int]:
+    """The file that is not what the record tells, what is the matter ("": nothing), and bytes read."""
+    path = f"{folder.path}/{RESULT}"
+    kind = folder.names.get(RESULT)
+    if kind != "file":
+        return path, f"a {kind} is in place of the result" if kind else "the result file is missing", 0
+    try:
+        found = os.lstat(path).st_size
+        if found != size:
+            return path, f"it is {found} bytes long instead of {size}", 0
+        if _payload_digest(path) != record.digest:
+            return path, "its digest is not the one in its record", size
+    except (OSError, zlib.error) as error:
+        return path, f"it can't be read: {error}", size
+    if record.data:
+        fault, _ = DataFiles().check(folder.path, record.data)
+        return f"{folder.path}/{DATA}", fault, size + sum(file.size for file in record.data)
+    return path, "", size
+
+
+def _payload_digest(path: str) -> str:
+    """The digest of what a gzip file holds, read piece by piece. Raises zlib.error if it is not whole."""
+    hasher = hashlib.blake2b(digest_size=16)
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS + 16)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        while data := os.read(descriptor, _CHUNK):
+            while data:
+                hasher.update(unpacker.decompress(data, _CHUNK))
+                data = unpacker.unconsumed_tail
+    finally:
+        os.close(descriptor)
+    hasher.update(unpacker.flush())
+    if not unpacker.eof:
+        raise zlib.error("it is cut short")
+    return hasher.hexdigest()

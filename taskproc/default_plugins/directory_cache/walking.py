@@ -1,0 +1,151 @@
+"""Go through all that stands in a directory cache, and tell of each folder which task it is of.
+
+Follows no link. Only looks; what is found there is for others to judge.
+"""
+
+# os.* on plain strings: what a cache costs is its system calls, and pathlib doubles them.
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from taskproc.default_plugins.directory_cache import names
+from taskproc.default_plugins.directory_cache.entry import (
+    ASIDE,
+    DAMAGED,
+    DATA,
+    FAILURE,
+    RECORD,
+    RESULT,
+    STDERR,
+    STDOUT,
+)
+from taskproc.default_plugins.directory_cache.files import PART, read_file
+from taskproc.default_plugins.directory_cache.formats import decode_record
+from taskproc.default_plugins.directory_cache.journal import read_failure
+from taskproc.interfaces import TaskKey
+
+ASIDE_NAMES = frozenset({RECORD + ASIDE, DATA + ASIDE})
+DAMAGED_NAMES = frozenset({RECORD + DAMAGED, RESULT + DAMAGED})
+OWN_NAMES = frozenset({RESULT, RECORD, STDOUT, STDERR, DATA, FAILURE, *ASIDE_NAMES, *DAMAGED_NAMES})
+"""What may stand in the folder of an entry, but for what is being written."""
+
+
+class Folder(NamedTuple):
+    """A folder that may be an entry's: where it stands, and what is in it (name -> kind of file)."""
+
+    path: str
+    key: TaskKey | None
+    names: dict[str, str]
+
+    @property
+    def is_entry(self) -> bool:
+        """Whether anything in it is of an entry, or it is empty."""
+        return not self.names or any(is_own(name) for name in self.names)
+
+
+class Stray(NamedTuple):
+    """Something at a place where nothing of a cache has to be."""
+
+    path: str
+    what: str
+
+
+def is_own(name: str) -> bool:
+    """Whether a name in an entry's folder is one of ours."""
+    return name in OWN_NAMES or name.endswith(PART)
+
+
+def walk(root: str) -> Iterator[Folder | Stray]:
+    """The folders of all entries, and what stands beside them; one folder is read at a time.
+
+    Raises:
+        OSError: the root can't be read.
+    """
+    with os.scandir(root) as inside:
+        found = sorted((item.name, _kind(item)) for item in inside)
+    for name, kind in found:
+        path = f"{root}/{name}"
+        if name in names.RESERVED or name.startswith((".", *[f"{own}." for own in names.RESERVED])):
+            continue
+        if kind == "folder":
+            yield from _entries(path, name)
+        else:
+            yield Stray(path, kind)
+
+
+def _entries(path: str, task_folder: str) -> Iterator[Folder | Stray]:
+    try:
+        with os.scandir(path) as inside:
+            found = sorted((item.name, _kind(item)) for item in inside)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield Stray(path, f"folder that can't be read ({error.strerror})")
+        return
+    for name, kind in found:
+        if name.startswith("."):
+            continue
+        if kind != "folder":
+            yield Stray(f"{path}/{name}", kind)
+        elif (folder := look(path, task_folder, name)) is not None:
+            yield folder if folder.is_entry else Stray(folder.path, "folder")
+
+
+def look(path: str, task_folder: str, leaf: str) -> Folder | None:
+    """What is now in the folder of an entry; None if it is gone or can't be read."""
+    entry = f"{path}/{leaf}"
+    try:
+        with os.scandir(entry) as inside:
+            found = {item.name: _kind(item) for item in inside}
+    except OSError:
+        return None
+    return Folder(entry, key_at(entry, task_folder, leaf), found)
+
+
+def key_at(entry: str, task_folder: str, leaf: str) -> TaskKey | None:
+    """Which task the folder of an entry is of, by its place or, if that is cut short, by what is in it."""
+    name = _unescaped(task_folder)
+    digest = leaf if leaf.isalnum() else _unescaped(leaf)
+    if name is not None and digest is not None:
+        return TaskKey(name, digest)
+    for record in (RECORD, RECORD + ASIDE, RECORD + DAMAGED):
+        try:
+            decoded = decode_record(read_file(f"{entry}/{record}")[0])
+        except OSError:
+            continue
+        if decoded is not None and _is_place(decoded[0].key, task_folder, leaf):
+            return decoded[0].key
+    failure = read_failure(entry, None)
+    if failure is not None and _is_place(failure.key, task_folder, leaf):
+        return failure.key
+    return None
+
+
+def _is_place(key: TaskKey, task_folder: str, leaf: str) -> bool:
+    return names.folder_name(key.name) == task_folder and names.leaf(key) == leaf
+
+
+def _unescaped(folder: str) -> str | None:
+    """The name of which this is the folder; None if the folder does not tell."""
+    if folder == "%":
+        return ""
+    try:
+        name = unquote_to_bytes(folder).decode("utf-8", "surrogatepass")
+    except ValueError:
+        return None
+    return name if name and names.folder_name(name) == folder else None
+
+
+def _kind(item: os.DirEntry[str]) -> str:
+    try:
+        if item.is_symlink():
+            return "link"
+        if item.is_dir(follow_symlinks=False):
+            return "folder"
+        return "file" if item.is_file(follow_symlinks=False) else "special file"
+    except OSError:
+        return "special file"
