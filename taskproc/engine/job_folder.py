@@ -1,0 +1,77 @@
+"""What stands in the folder of a launched job, and who may read it: its owner alone.
+
+    job.json      what another run needs to end the job when its own run has died
+    orders.pkl    what the worker is to do; taken away when nobody waits for it any more
+    started       made by the worker when it begins: its host and process
+    outcome.pkl   how it ended, renamed into place by the worker
+    client.out, client.err, task.out, task.err   what the client and the task print
+
+Knows nothing of how jobs are launched, nor of what is in the orders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskproc.core.records import JSON
+
+ORDERS_FILE = "orders.pkl"
+OUTCOME_FILE = "outcome.pkl"
+FACTS_FILE = "job.json"
+STARTED_FILE = "started"
+_FORMAT = 1
+
+
+def make_folder(folder: Path) -> None:
+    """Make a job's folder, for its owner alone whatever the umask. Raises OSError."""
+    folder.mkdir(mode=0o700)
+    folder.chmod(0o700)
+
+
+def create(path: Path) -> int:
+    """Make a file for its owner alone, whatever the umask; returns the descriptor. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file in one go: whoever reads it meanwhile has the old content or the new. Raises OSError."""
+    aside = path.with_name(path.name + ".part")
+    with contextlib.suppress(FileNotFoundError):
+        aside.unlink()
+    with open(create(aside), "wb") as stream:
+        stream.write(content)
+    aside.replace(path)
+
+
+def write_facts(folder: Path, facts: Mapping[str, JSON]) -> None:
+    """Write what another run is to know of the job. Raises OSError."""
+    write(folder / FACTS_FILE, json.dumps({"format": _FORMAT, **facts}, indent=1).encode())
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What `write_facts` wrote; nothing where that can't be read, or is another version's."""
+    try:
+        facts: Any = json.loads((folder / FACTS_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) and facts.get("format") == _FORMAT else {}
+
+
+def note_start(folder: Path) -> None:
+    """The worker begins. Raises OSError."""
+    write(folder / STARTED_FILE, f"{os.uname().nodename} {os.getpid()}\n".encode())
+
+
+def withdraw_orders(folder: Path) -> None:
+    """Nobody waits for the job any more: a worker that is late finds no orders."""
+    with contextlib.suppress(OSError):
+        (folder / ORDERS_FILE).unlink()

@@ -1,0 +1,225 @@
+"""What dead runs left in the folder of jobs under way: let it go on, end it, or remove it.
+
+A launched job outlives a runner that is killed. One that had begun holds a claim of its own on its
+task, so that the next run waits for it and takes its result. One that had not begun is ended
+through its launcher; should it begin all the same, it finds its run dead and ends itself. So no
+task is computed twice at once, whatever is decided here. Knows nothing of the jobs of this run.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import logging
+import os
+import pickle
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from taskproc.core.records import JSON, Holder, Job, TaskKey
+from taskproc.engine import job_folder
+from taskproc.engine.clients import PATIENCE_SECONDS, start_cancelling
+from taskproc.engine.pickling import PROTOCOL, dumps, loads
+from taskproc.engine.processes import is_running, signal_sessions, start_of
+from taskproc.engine.versions import python_minor
+from taskproc.interfaces import CacheBackend, Launcher
+
+_POLL_SECONDS = 0.02
+_SPOOL = re.compile(r"([0-9a-f]{16})-[0-9a-f]+\.(out|err)")
+_LOG = logging.getLogger("taskproc")
+
+
+def facts_of(job: Job, launcher: Launcher, run: Mapping[str, JSON]) -> dict[str, JSON]:
+    """What a later run is told of a job; `run` names the run of now.
+
+    The launcher itself is among it where it knows how to cancel: its options may say where.
+    """
+    facts: dict[str, JSON] = {
+        **run,
+        "task": job.key.name,
+        "key": job.key.digest,
+        "job": job.name,
+        "launcher": launcher.name,
+    }
+    if type(launcher).cancel is not Launcher.cancel:
+        facts |= {"python": python_minor(), "pickled_job": _packed(pickle.dumps(job, PROTOCOL))}
+        with contextlib.suppress(Exception):  # a stranger's that can't be pickled; its name may do
+            facts["pickled_launcher"] = _packed(dumps(launcher).payload)
+    return facts
+
+
+def facts_of_client(pid: int) -> dict[str, JSON]:
+    """What a later run is told of the client process of a job."""
+    return {"client": {"host": os.uname().nodename, "pid": pid, "start": start_of(pid)}}
+
+
+@dataclass(frozen=True)
+class LeftJob:
+    """A launched job of a run that is dead.
+
+    Attributes:
+        cancels: whether its launcher knows how to cancel it.
+    """
+
+    folder: Path
+    key: TaskKey
+    facts: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.facts.get("job", self.folder.name))
+
+    @property
+    def cancels(self) -> bool:
+        return "pickled_job" in self.facts
+
+    @property
+    def client(self) -> int | None:
+        """The number of its client, if that is a process of this host that still runs."""
+        client: Any = self.facts.get("client")
+        try:
+            here = client["host"] == os.uname().nodename and is_running(client["pid"], client["start"])
+            return int(client["pid"]) if here else None
+        except (TypeError, KeyError, ValueError):
+            return None
+
+    def launched_by(self, launchers: Iterable[Launcher]) -> tuple[Launcher, Job] | None:
+        """Its launcher, or one of `launchers` that is called the same, and the job for it."""
+        try:
+            job = pickle.loads(base64.b64decode(self.facts["pickled_job"]))
+            # Code that travelled by value is of one minor version of Python.
+            if self.facts["python"] == python_minor() and "pickled_launcher" in self.facts:
+                with contextlib.suppress(Exception):
+                    return loads(base64.b64decode(self.facts["pickled_launcher"])), job
+            known = [one for one in launchers if one.name == self.facts["launcher"]]
+            return (known[0], job) if known else None
+        except Exception:  # noqa: BLE001 - another version's, half a file: whatever a pickle may raise
+            return None
+
+
+class Leftovers:
+    """What dead runs left in the folder of one cache; `run` is the run of now."""
+
+    def __init__(self, backend: CacheBackend, run: str) -> None:
+        self._backend = backend
+        self._run = run
+        self._goes_on: dict[Path, LeftJob] = {}
+        self._spools: list[Path] = []
+
+    def end_jobs(self, launchers: Iterable[Launcher]) -> None:
+        """At the start of a run: end the jobs that had not begun, and tell of those that go on."""
+        left: list[LeftJob] = []
+        try:
+            scratch = self._backend.scratch()
+            names = os.listdir(scratch)
+        except OSError:
+            return
+        for name in names:
+            spool = _SPOOL.fullmatch(name)
+            if spool is None:
+                left += self._left_job(scratch / name)
+            elif spool[1] != self._run:
+                self._spools.append(scratch / name)
+        over: list[LeftJob] = []
+        ends: list[LeftJob] = []
+        for job in left:
+            holder = self._backend.holder(job.key)
+            if holder is not None and holder.is_job:
+                self._tell_of(job, holder)
+            elif _is_over(job):  # looked at last: a job holds its claim until it has told its outcome
+                over.append(job)
+            else:
+                ends.append(job)
+        _end(over, ends, list(launchers))
+
+    def tidy(self) -> None:
+        """At the end of a run: remove what is left of jobs that ended meanwhile, and of dead workers."""
+        for job in list(self._goes_on.values()):
+            if _is_over(job):
+                del self._goes_on[job.folder]
+                shutil.rmtree(job.folder, ignore_errors=True)
+        if not self._spools:
+            return
+        alive = {post.get("run") for post in self._backend.posts()}
+        if self._run not in alive:
+            return  # this cache does not tell which runs are alive
+        for spool in self._spools:
+            if spool.name.partition("-")[0] not in alive:
+                with contextlib.suppress(OSError):
+                    spool.unlink()
+        self._spools.clear()
+
+    def _left_job(self, folder: Path) -> list[LeftJob]:
+        """The job of a folder, if its run is known to be dead."""
+        facts = job_folder.read_facts(folder)
+        ticket = facts.get("ticket")
+        if not ticket or facts.get("run") == self._run or self._backend.stands(str(ticket)):
+            return []
+        return [LeftJob(folder, TaskKey(str(facts.get("task")), str(facts.get("key"))), facts)]
+
+    def _tell_of(self, job: LeftJob, holder: Holder) -> None:
+        if job.folder not in self._goes_on:
+            self._goes_on[job.folder] = job
+            _LOG.warning(
+                "a job of an earlier run still goes on: %s (%s); its result is waited for where it is needed",
+                job.name, holder.words,
+            )  # fmt: skip
+
+
+def _is_over(job: LeftJob) -> bool:
+    """Whether a job without a claim needs no ending: it told its outcome, or its run gave it up."""
+    names = os.listdir(job.folder) if job.folder.is_dir() else []
+    return job_folder.OUTCOME_FILE in names or job_folder.ORDERS_FILE not in names
+
+
+def _end(over: list[LeftJob], ends: list[LeftJob], launchers: list[Launcher]) -> None:
+    """End jobs and clients within `PATIENCE_SECONDS`; remove the folders of all that are gone."""
+    clients = {job.client: job for job in [*over, *ends]}
+    clients.pop(None, None)
+    pids = [pid for pid in clients if pid is not None]
+    if pids:
+        signal_sessions(pids, signal.SIGTERM)
+    told = [(job, job.launched_by(launchers)) for job in ends if job.cancels]
+    for job, launched in told:
+        if launched is None:
+            _LOG.warning(
+                "the job %s of a dead run could not be cancelled: its launcher %r can't be loaded here; "
+                "if it still waits in a queue it ends by itself when it starts",
+                job.name, job.facts.get("launcher"),
+            )  # fmt: skip
+    cancellings = start_cancelling(_with_equals(launched for _, launched in told if launched is not None))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if not any(job.client for job in clients.values()) and not any(
+            one.is_under_way for one in cancellings
+        ):
+            break
+        time.sleep(_POLL_SECONDS)
+    if pids:
+        signal_sessions([pid for pid, job in clients.items() if pid and job.client], signal.SIGKILL)
+    failed = {job.name for one in cancellings if not one.succeeded() for job in one.jobs}
+    for job in [*over, *ends]:
+        if job.name not in failed:
+            shutil.rmtree(job.folder, ignore_errors=True)
+    if ends:
+        _LOG.warning("ended %d job%s of a dead run that had not begun", len(ends), "s" * (len(ends) > 1))
+
+
+def _with_equals(launched: Iterable[tuple[Launcher, Job]]) -> Iterable[tuple[Launcher, Job]]:
+    """The same, where launchers that are equal are one: each cancels all its jobs in one call."""
+    known: list[Launcher] = []
+    for launcher, job in launched:
+        same = next((one for one in known if type(one) is type(launcher) and one == launcher), None)
+        if same is None:
+            known.append(launcher)
+        yield (same if same is not None else launcher), job
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(data).decode()
