@@ -174,6 +174,10 @@ class DamagedEntryWarning(TaskprocWarning):
     """A damaged cache entry was found, set aside, and will be computed anew."""
 
 
+class UnsafeEntryWarning(TaskprocWarning):
+    """A stored result is not read, as somebody else may have written it; it will be computed anew."""
+
+
 class InputChangedWarning(TaskprocWarning):
     """An input file changed while a task ran that has it; the task runs again in the next run."""
 

@@ -17,6 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -26,6 +27,7 @@ import pytest
 from taskproc.engine.dispatch import worker_command
 from taskproc.errors import CacheError, DamagedEntryError, MissingResultError
 from taskproc.interfaces import (
+    PLAYED_OWNER,
     CacheBackend,
     Event,
     ExecutorProvider,
@@ -38,6 +40,24 @@ from taskproc.interfaces import (
     content_digest,
 )
 from taskproc.registry.components import CACHE_BACKEND, EXECUTOR, LAUNCHER, fault_of_class
+
+
+@contextmanager
+def played_owner(path: str | os.PathLike[str], uid: int = 4_000_000_000) -> Iterator[None]:
+    """Play that a path, and what is below it, belongs to another user, here and in processes started here.
+
+    Caches opened inside are refused, or read with `trust=True`, as if the owner were `uid`. It can
+    only take trust away: a `uid` who would be trusted (root, or who runs this) is not played.
+    """
+    before = os.environ.get(PLAYED_OWNER)
+    os.environ[PLAYED_OWNER] = f"{uid}:{os.path.abspath(path)}"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[PLAYED_OWNER]
+        else:
+            os.environ[PLAYED_OWNER] = before
 
 
 def example_job(**changes: Any) -> Job:

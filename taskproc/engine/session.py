@@ -38,6 +38,7 @@ from taskproc.engine.versions import python_minor, who_we_are
 from taskproc.errors import CacheError, MissingResultError
 from taskproc.interfaces import CacheBackend
 from taskproc.registry import Registry
+from taskproc.registry.components import with_options
 
 T = TypeVar("T", bound=Task)
 
@@ -49,19 +50,28 @@ class Cache(Constructing, Surveying, contextlib.ContextDecorator):
         where: a path, "NAME:REST" for the cache backend NAME, a URL, or a CacheBackend.
         plugins: plugins to load beside the installed ones: a name, the path of a Python
             file, "no:NAME" to leave one out, or a plugin object.
+        shared: "group" for a cache that the members of a group read and write. None: the
+            cache is for its owner alone.
+        trust: use a cache that another user owns or that others can write to. Reading a
+            result can run whatever code its writer put in.
 
     Raises:
-        CacheError: the path is a file, or holds something that is not a cache.
+        CacheError: the path is a file, holds something that is not a cache, or is not safe
+            to read; or the cache backend knows nothing of `shared` or `trust`.
         PluginError: a plugin that was asked for can't be loaded.
     """
 
     def __init__(
-        self, where: str | os.PathLike[str] | CacheBackend, *, plugins: Sequence[str | object] = ()
+        self,
+        where: str | os.PathLike[str] | CacheBackend,
+        *,
+        plugins: Sequence[str | object] = (),
+        shared: Literal["group"] | None = None,
+        trust: bool = False,
     ) -> None:
         self.registry = Registry(plugins)
-        self.backend = (
-            where if isinstance(where, CacheBackend) else self.registry.cache_backend(_checked(where))
-        )
+        backend = where if isinstance(where, CacheBackend) else self.registry.cache_backend(_checked(where))
+        self.backend = with_options(backend, shared=shared, trust=trust)
         self.location = self.backend.location
         self.instances: dict[tuple[type, str], Task] = {}
         self.inputs = InputFiles()

@@ -17,10 +17,11 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from taskproc.errors import ComponentOptionError, PluginError, TaskprocError
+from taskproc.errors import CacheError, ComponentOptionError, PluginError, TaskprocError
 from taskproc.interfaces import ArgumentType, CacheBackend, ExecutorProvider, Launcher, Reporter
 
 
@@ -167,6 +168,27 @@ def call_component(title: str, make: Callable[..., Any], arguments: Mapping[str,
         raise ComponentOptionError(f"{title} refuses its options: {error}") from error
     except (Exception, SystemExit) as error:
         raise PluginError(f"{title} could not be made: {in_one_line(error)}") from error
+
+
+def with_options(backend: CacheBackend, **options: Any) -> CacheBackend:
+    """A cache backend with these options set; one that is None or False is left as it is.
+
+    Raises:
+        CacheError: the backend has no such option, or refuses its value.
+    """
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    if not given:
+        return backend
+    known = {field.name for field in _option_fields(type(backend))}
+    for name, value in given.items():
+        if name not in known:
+            raise CacheError(
+                f"a cache of the kind {backend.name!r} has no option {name}={value!r}: leave it out, or use a"
+                " kind that has it, such as the default, a directory"
+            )
+    title = f"cache backend {backend.name!r}"
+    changed = call_component(title, partial(dataclasses.replace, backend), given)  # type: ignore[type-var]
+    return cast(CacheBackend, changed)
 
 
 def in_one_line(error: BaseException) -> str:

@@ -174,7 +174,7 @@ def test_a_result_the_disk_cannot_read_is_damage(
 ) -> None:
     record = save(cache)
 
-    def unreadable(path: str) -> None:
+    def unreadable(path: str, limit: int | None = None) -> None:
         raise OSError(5, "Input/output error", path)
 
     monkeypatch.setattr("taskproc.default_plugins.directory_cache.read_file", unreadable)
@@ -258,6 +258,9 @@ def test_a_cache_that_everybody_can_write_to_is_refused_unless_trusted(
         DirectoryCache.from_url(str(root)).open()
     DirectoryCache.from_url(f"{root}?trust=true").open()
     root.chmod(0o775)
+    with pytest.raises(CacheError, match="its group"):
+        cache.open()
+    root.chmod(0o755)
     cache.open()
 
 

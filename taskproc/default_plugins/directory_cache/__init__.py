@@ -18,17 +18,29 @@ import zlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 from taskproc.default_plugins.directory_cache import entry as entries
 from taskproc.default_plugins.directory_cache import root as roots
 from taskproc.default_plugins.directory_cache.answers import Answers
 from taskproc.default_plugins.directory_cache.files import Files, read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record, decompress
+from taskproc.default_plugins.directory_cache.options import split_options
+from taskproc.default_plugins.directory_cache.rules import Rules
 from taskproc.default_plugins.directory_cache.state import State
 from taskproc.errors import CacheError, DamagedEntryError, MissingResultError
 from taskproc.hookspecs import hookimpl
 from taskproc.interfaces import CacheBackend, DataFile, LogPaths, Record, TaskKey, content_digest
+
+_FAULTS = MappingProxyType(
+    {
+        errno.EIO: "the disk can't read it",
+        errno.ELOOP: "it is a link",
+        errno.EINVAL: "it is no regular file",
+        errno.ENXIO: "it is no regular file",  # a socket
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -38,22 +50,30 @@ class DirectoryCache(Answers):
     Attributes:
         root: the cache's directory; a relative one is below the working directory at
             construction, and `~` is a name like any other.
-        trust: use a directory that another user owns or that everybody can write to.
+        trust: use a directory that another user owns or that others can write to.
             Reading a result can run whatever code its writer put in.
+        shared: "group" for a cache that the members of its folder's group read and write:
+            its folders are 2770 and its files 0660. None: 0700 and 0600, for its owner alone.
     """
 
     name: ClassVar[str] = "directory"
 
     root: Path
     trust: bool = False
+    shared: Literal["group"] | None = None
 
     def __post_init__(self) -> None:
+        if self.shared not in (None, roots.GROUP):
+            raise CacheError(f"shared={self.shared!r}: give 'group', or leave it out")
         root = os.path.abspath(self.root)
         object.__setattr__(self, "root", Path(root))
-        object.__setattr__(self, "_state", State(root, Files(), self.trust))
+        rules = Rules(self.trust, self.shared == roots.GROUP)
+        object.__setattr__(self, "_state", State(root, Files(rules)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        options = {field.name: getattr(self, field.name) for field in fields(self)}
+        # A worker's copy, which opens nothing, is told what `open` found.
+        return {**options, "shared": roots.GROUP if self._state.files.rules.shared else None}
 
     def __setstate__(self, options: dict[str, Any]) -> None:
         for name, value in options.items():
@@ -62,15 +82,15 @@ class DirectoryCache(Answers):
 
     @classmethod
     def from_url(cls, url: str) -> DirectoryCache:
-        """Make a cache from a path; `?trust=true` behind it sets `trust`.
+        """Make a cache from a path; `?trust=true` or `?shared=group` behind it (or `&`) set options.
 
         Raises:
-            CacheError: the text is empty or holds a NUL.
+            CacheError: the text is empty or holds a NUL, or an option has another value.
         """
-        path = url.removesuffix("?trust=true")
+        path, options = split_options(url)
         if not path or "\0" in path:
             raise CacheError(f"{url!r} is no path of a cache; give a directory, such as './cache'")
-        return cls(Path(path), trust=path != url)
+        return cls(Path(path), **options)
 
     @property
     def location(self) -> str:
@@ -84,7 +104,11 @@ class DirectoryCache(Answers):
             CacheError: the path is a file, a directory with something else in it, a cache of
                 a newer taskproc, not readable, or not safe to read (see `trust`).
         """
-        roots.check(self.location, self.trust)
+        rules = self._state.files.rules
+        roots.check(self.location, rules)
+        if self.trust and not self.shared:
+            # What is added to a cache that a group shares is for the group, whoever adds it.
+            self._state.files.rules.share(roots.is_shared(self.location, rules))
         self._state.is_made = False  # it may have been removed since
         self._state.looker.wants_all()
 
@@ -112,7 +136,9 @@ class DirectoryCache(Answers):
             if digest is None:
                 decoded = decode_record(read_file(f"{entry}/{entries.RECORD}")[0])
                 digest = decoded[0].digest if decoded else ""
-            data, _ = read_file(path)
+            data, status = read_file(path, None)
+            if fault := self._state.files.rules.fault(status, path):
+                raise _damaged(key, path, fault)
             payload = decompress(data)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise MissingResultError(
@@ -121,9 +147,9 @@ class DirectoryCache(Answers):
         except zlib.error as error:
             raise _damaged(key, path, str(error)) from error
         except OSError as error:
-            if error.errno != errno.EIO:
+            if (fault := _FAULTS.get(error.errno or 0)) is None:
                 raise
-            raise _damaged(key, path, "the disk can't read it") from error
+            raise _damaged(key, path, fault) from error
         if content_digest(payload) != digest:
             raise _damaged(key, path, "its digest is not the one in its record")
         return payload
@@ -135,6 +161,7 @@ class DirectoryCache(Answers):
 
         Without an old data directory all stays in place until `save` replaces it.
         """
+        self._state.check_place(key)
         if not entries.begin(self._state.files, self._state.paths.entry(key)):
             self._state.new.add(key)
 
@@ -160,7 +187,8 @@ class DirectoryCache(Answers):
     def abandon(self, key: TaskKey) -> None:
         """A job failed: put back what `begin` set aside."""
         self._state.new.discard(key)
-        entries.abandon(self._state.files, self._state.paths.entry(key))
+        if not self._state.is_behind_link(key):
+            entries.abandon(self._state.files, self._state.paths.entry(key))
 
     def index(self) -> None:
         """Note what was saved, and what `look_up` had to read record by record, in the index file."""
@@ -195,15 +223,15 @@ class DirectoryCache(Answers):
 
     def set_aside(self, key: TaskKey) -> None:
         """Rename the files of a damaged entry, the record first: `result.pkl.gz.damaged`."""
-        entries.set_aside(self._state.files, self._state.paths.entry(key))
+        if not self._state.is_behind_link(key):
+            entries.set_aside(self._state.files, self._state.paths.entry(key))
 
     # Claims
 
     def lease(self, keys: Collection[TaskKey]) -> set[TaskKey]:
         """Claim keys for this runner; returns those granted (others are held by another runner).
 
-        A key that this object holds is not granted again. On a file system without locks
-        every other key is granted.
+        A key that this object holds is not granted again.
         """
         self._state.make_root()
         try:
@@ -256,7 +284,7 @@ class DirectoryCache(Answers):
     def scratch(self) -> Path:
         """An existing folder for jobs and output in flight, visible to every worker."""
         path = f"{self.location}/jobs"
-        if not os.path.isdir(path):
+        if not os.path.isdir(path) or os.path.islink(path):
             self._state.is_made = False  # somebody may have removed the whole cache
             self._state.make_root()
             try:

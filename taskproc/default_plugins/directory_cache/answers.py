@@ -107,6 +107,7 @@ class Answers(CacheBackend):
         from taskproc.default_plugins.directory_cache.moving import replace_record
 
         state = self._state
+        state.check_place(key)
         data_state = state.looker.state_of_data(key) if record.data else ""  # a rename leaves it as it is
         text, signature = replace_record(state.files, state.paths, key, record)
         state.looker.saved(record.key, text, signature, data_state)

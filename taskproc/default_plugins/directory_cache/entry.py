@@ -47,7 +47,7 @@ def begin(files: Files, entry: str) -> bool:
         names -= {DATA + ASIDE, RECORD + ASIDE}
     if DATA + ASIDE in names:
         files.remove_tree(data)  # the remains of a job that was killed
-    elif DATA not in names or (RECORD not in names and not os.listdir(data)):
+    elif DATA not in names or (RECORD not in names and not os.path.islink(data) and not os.listdir(data)):
         return True
     else:
         if RECORD in names:
@@ -113,7 +113,8 @@ def save(
             with suppress(OSError):
                 files.unlink(f"{entry}/{FAILURE}")
             # The old record must never stand beside the new result.
-            files.unlink(described)
+            _make_way(files, described)
+            _make_way(files, result, keeps_file=True)
             files.rename(parts[0], result)
         # Renamed last, so that a killed job leaves no half entry.
         files.rename(parts[1], described)
@@ -151,6 +152,14 @@ def signature_now(entry: str, written: os.stat_result, result: os.stat_result | 
     ):
         return ""
     return signature(record, result)
+
+
+def _make_way(files: Files, path: str, keeps_file: bool = False) -> None:
+    """Remove a file, or set aside a folder that somebody has put in its place."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        files.rename(path, path + DAMAGED)
+    elif not keeps_file:
+        files.unlink(path)
 
 
 class _Counted:

@@ -1,7 +1,8 @@
 """Do every write of the caches that live in a directory.
 
 One class, one method for each thing that can go wrong on a disk, so that a test can put a
-failing disk under a whole cache. Knows nothing of entries, records or keys.
+failing disk under a whole cache. No link, pipe or device that somebody has put in the place of a
+file or folder is followed or waited for. Knows nothing of entries, records or keys.
 """
 
 # os.* on plain strings: what a cache costs is its system calls, and pathlib doubles them.
@@ -11,36 +12,67 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import stat
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+
+from taskproc.default_plugins.directory_cache.rules import Rules
 
 PART = ".part"
 """How the name of a file ends while it is written aside; one that stays is of a killed writer."""
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-_LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+LONGEST_TEXT = 1 << 28
+"""More bytes are no record or note of ours: a record of a million upstreams has half as many."""
+
+# What is no regular file is opened without waiting, and found out then.
+_PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _PLAIN
+_LOCK_FILE = os.O_RDWR | os.O_CREAT | _PLAIN
+_READ = os.O_RDONLY | _PLAIN
 
 
 class Files:
-    """The disk. Paths are absolute; files are made 0600 and folders 0700; errors are OSError."""
+    """The disk. Paths are absolute; what is made has the modes of `rules`; errors are OSError."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Rules | None = None) -> None:
+        self.rules = rules or Rules()
         self._token = os.urandom(4).hex()
         self._counter = itertools.count()
 
     def make_directory(self, path: str) -> bool:
-        """Make one folder; False if something of that name is there."""
+        """Make one folder; False if it is there.
+
+        Raises NotADirectoryError if something else is there, a link to a folder included.
+        """
         try:
-            os.mkdir(path, 0o700)
+            os.mkdir(path, self.rules.folder_mode)
         except FileExistsError:
-            return False
+            if stat.S_ISDIR(os.lstat(path).st_mode):
+                return False
+            raise NotADirectoryError(
+                errno.ENOTDIR, "a link or a file is in the place of a folder", path
+            ) from None
+        self.give_mode(path)
         return True
+
+    def give_mode(self, directory: str) -> None:
+        """Give a folder of ours the mode of one made here, if it has another."""
+        # A umask takes rights away, and no folder gets its setgid by being made.
+        status, mode = os.stat(directory), self.rules.folder_mode
+        if status.st_mode & (0o777 | mode) != mode and status.st_uid == os.geteuid():
+            with suppress(OSError):  # not every file system keeps modes
+                os.chmod(directory, mode)
 
     def make_parents(self, path: str) -> None:
         """Make the folders above `path` that don't exist, as the user's umask has it."""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        parent = os.path.dirname(path)
+        if not os.path.isdir(parent):
+            self.make_parents(parent)
+            with suppress(FileExistsError):
+                os.mkdir(parent, 0o775)  # never for all to write, who could put another cache there
+                self.sync_above(parent)
 
     def write_aside(self, path: str, chunks: Iterable[bytes], durable: bool) -> tuple[str, os.stat_result]:
         """Write a file beside `path`; returns its name, for `rename`, and its stat.
@@ -70,9 +102,9 @@ class Files:
                         os.utime(descriptor, ns=(now, now))
                     except OSError:  # not every file system lets times be set
                         pass
+                described = self._with_mode(descriptor)
                 if durable:
                     self._sync(descriptor)
-                described = os.fstat(descriptor)
             finally:
                 os.close(descriptor)
         except BaseException:
@@ -96,7 +128,7 @@ class Files:
         os.rename(source, target)
 
     def move(self, source: str, target: str) -> None:
-        """Rename a file of ours or of another file system to `target`, with the mode 0600."""
+        """Rename a file of ours or of another file system to `target`, with the mode of a file made here."""
         try:
             self.rename(source, target)
         except OSError as error:
@@ -106,7 +138,7 @@ class Files:
                 self.write(target, iter(lambda: file.read(1 << 20), b""), durable=False)
             self.unlink(source)
         else:
-            os.chmod(target, 0o600)
+            os.chmod(target, self.rules.file_mode)
 
     def unlink(self, path: str) -> None:
         """Remove a file or a symbolic link (not what it points to), if it is there."""
@@ -149,21 +181,46 @@ class Files:
                 shutil.rmtree(path)
 
     def append(self, path: str, data: bytes) -> None:
-        """Add to the end of a file by one write, so that several writers do not mix."""
-        descriptor = os.open(path, _APPEND, 0o600)
+        """Add to the end of a file by one write, so that several writers do not mix.
+
+        A file that is another's too, by a hard link (a copy of the cache may be made of those) or
+        by its owner, is replaced by a new one.
+        """
+        descriptor = os.open(path, _APPEND, self.rules.file_mode)
         try:
-            self._write(descriptor, data)
+            described = self._with_mode(descriptor)
+            if not stat.S_ISREG(described.st_mode):
+                raise not_regular(path)
+            is_safe = not self.rules.fault(described, path)
+            if is_safe and described.st_nlink == 1:
+                self._write(descriptor, data)
+                return
         finally:
             os.close(descriptor)
+        self.write(path, (read_file(path, None)[0] if is_safe else b"", data), durable=False)
 
     def open_lock_file(self, path: str) -> int:
         """The descriptor of a file that is only there to be locked."""
-        return os.open(path, _LOCK_FILE, 0o600)
+        descriptor = os.open(path, _LOCK_FILE, self.rules.file_mode)
+        try:
+            if not stat.S_ISREG(self._with_mode(descriptor).st_mode):
+                raise not_regular(path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def write_at(self, descriptor: int, data: bytes, offset: int) -> None:
+        """Write into an open file, in place."""
+        while written := os.pwrite(descriptor, data, offset):
+            if written == len(data):
+                return
+            data, offset = data[written:], offset + written
 
     def sync_file(self, path: str) -> None:
         """Bring a file or folder that is there to the disk; a symbolic link is left alone."""
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(path, _READ)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 return
@@ -177,10 +234,24 @@ class Files:
         """Bring the names in a folder to the disk."""
         self.sync_file(path)
 
+    def sync_above(self, path: str) -> None:
+        """Bring a folder's own name to the disk, where that can be: what is above may be another's."""
+        with suppress(OSError):
+            self.sync_directory(os.path.dirname(path))
+
     # The single steps inside the methods above, for a test to fail one of them.
 
     def _create(self, path: str) -> int:
-        return os.open(path, _NEW_FILE, 0o600)
+        return os.open(path, _NEW_FILE, self.rules.file_mode)
+
+    def _with_mode(self, descriptor: int) -> os.stat_result:
+        """Give an open file of ours the mode of a file made here, whatever the umask; returns its stat."""
+        described, mode = os.fstat(descriptor), self.rules.file_mode
+        if described.st_mode & 0o777 == mode or described.st_uid != os.geteuid():
+            return described
+        with suppress(OSError):  # not every file system keeps modes
+            os.fchmod(descriptor, mode)
+        return os.fstat(descriptor)
 
     def _write(self, descriptor: int, data: bytes) -> None:
         written = os.write(descriptor, data)
@@ -197,14 +268,31 @@ class Files:
                 raise
 
 
-def read_file(path: str) -> tuple[bytes, os.stat_result]:
-    """The bytes of a file and the stat of the very file they are from."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def read_file(path: str, limit: int | None = LONGEST_TEXT) -> tuple[bytes, os.stat_result]:
+    """The bytes of a file and the stat of the very file they are from.
+
+    Raises OSError for what is no regular file, a link included, and for more than `limit` bytes.
+    """
+    descriptor = open_to_read(path)
     try:
         described = os.fstat(descriptor)
+        if not stat.S_ISREG(described.st_mode):
+            raise not_regular(path)
+        if limit is not None and described.st_size > limit:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
         data = os.read(descriptor, described.st_size + 1)
         while len(data) < described.st_size and (more := os.read(descriptor, described.st_size)):
             data += more
         return data, described
     finally:
         os.close(descriptor)
+
+
+def open_to_read(path: str) -> int:
+    """The descriptor of a file; raises OSError for a link, and waits for nobody if it is a pipe."""
+    return os.open(path, _READ)
+
+
+def not_regular(path: str) -> OSError:
+    """The error for a pipe, a device or a folder in the place of a file."""
+    return OSError(errno.EINVAL, "it is no regular file", path)

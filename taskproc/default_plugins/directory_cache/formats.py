@@ -30,6 +30,8 @@ _END = b'"}\n'
 _LISTS = {"names": str, "holds": str, "other_code": str, "accepted": dict, "renamed": dict}
 _RECKONED_WITH = frozenset({*_LISTS, "packages"})
 
+_NO_NAMES = frozenset({"", ".", ".."})
+
 _CHUNK = 1 << 20
 _GZIP = 16  # added to zlib's window bits: with gzip's header and check sum
 _PROBE_FROM = 1 << 18
@@ -184,7 +186,7 @@ def _has_right_types(record: Record, result_bytes: object) -> bool:
         if not type(path) is type(name) is type(digest) is type(version) is str:
             return False
     for path, size, digest in record.data:
-        if not (type(path) is type(digest) is str and type(size) is int):
+        if not (type(path) is type(digest) is str and type(size) is int and _stays_inside(path)):
             return False
     return (
         type(record.code) is type(record.attributes) is str
@@ -194,6 +196,11 @@ def _has_right_types(record: Record, result_bytes: object) -> bool:
         and (python is None or type(python) is str)
         and (_RECKONED_WITH.isdisjoint(record.provenance) or _has_right_notes(record.provenance))
     )
+
+
+def _stays_inside(path: str) -> bool:
+    """Whether a path leads to a file below the folder that it starts from, as those of data files do."""
+    return _NO_NAMES.isdisjoint(path.split("/")) and "\0" not in path
 
 
 def _has_right_notes(provenance: Mapping[str, Any]) -> bool:

@@ -11,13 +11,14 @@ damaged) is passed over.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import zlib
 from contextlib import suppress
 from typing import NamedTuple
 
-from taskproc.default_plugins.directory_cache.files import Files, read_file
+from taskproc.default_plugins.directory_cache.files import Files, open_to_read, read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record
 from taskproc.interfaces import Record
 
@@ -112,8 +113,10 @@ class Index:
         """Read what was added to the file since the last time."""
         with self._guard:
             try:
-                with open(self._path, "rb", buffering=0) as file:
+                with open(open_to_read(self._path), "rb", buffering=0) as file:
                     stat = os.fstat(file.fileno())
+                    if fault := self._files.rules.fault(stat, self._path):
+                        raise PermissionError(errno.EPERM, fault, self._path)
                     if stat.st_ino != self._inode or stat.st_size < self._position:
                         self._forget()
                         self._inode = stat.st_ino
@@ -180,7 +183,7 @@ class Index:
 
     def _compact(self) -> None:
         # Rows that another runner adds meanwhile are lost, and found missing later.
-        data, _ = read_file(self._path)
+        data, _ = read_file(self._path, None)
         latest: dict[bytes, bytes] = {}
         for line in data.splitlines():
             fields = line.split(b"\t", 3)

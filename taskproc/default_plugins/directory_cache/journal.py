@@ -13,7 +13,7 @@ import os
 from typing import Any, get_args
 
 from taskproc.default_plugins.directory_cache.entry import FAILURE
-from taskproc.default_plugins.directory_cache.files import Files, read_file
+from taskproc.default_plugins.directory_cache.files import Files, open_to_read, read_file
 from taskproc.default_plugins.directory_cache.formats import (
     decode_line,
     encode_line,
@@ -74,7 +74,7 @@ class Journal:
 
     def _ends_whole(self) -> bool:
         try:
-            with open(self._path, "rb", buffering=0) as file:
+            with open(open_to_read(self._path), "rb", buffering=0) as file:
                 file.seek(-1, os.SEEK_END)
                 return file.read(1) == b"\n"
         except OSError:  # not there, or empty
@@ -83,7 +83,7 @@ class Journal:
     def events(self, key: TaskKey) -> list[Event]:
         """The events of a task, and those of all tasks of its name, in the order of the file."""
         try:
-            data, _ = read_file(self._path)
+            data, _ = read_file(self._path, None)
         except OSError:
             return []
         # Most lines are of other tasks, and not worth reading.

@@ -16,11 +16,12 @@ from collections.abc import Collection
 
 from taskproc.default_plugins.directory_cache.data_files import DataFiles, check_sizes, state_of
 from taskproc.default_plugins.directory_cache.entry import RECORD, RESULT
-from taskproc.default_plugins.directory_cache.files import read_file
+from taskproc.default_plugins.directory_cache.files import LONGEST_TEXT, read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record, is_whole_line
 from taskproc.default_plugins.directory_cache.index import Entry, Index, is_at_rest, make_row, signature
 from taskproc.default_plugins.directory_cache.names import Paths, leaf
-from taskproc.errors import DamagedEntryWarning
+from taskproc.default_plugins.directory_cache.rules import Rules
+from taskproc.errors import DamagedEntryWarning, UnsafeEntryWarning
 from taskproc.interfaces import Record, TaskKey
 
 _WORTH_LISTING = 2000
@@ -30,8 +31,9 @@ _WORTH_LISTING = 2000
 class Looker:
     """Looks entries up, by the index where it can."""
 
-    def __init__(self, paths: Paths, index: Index, data_files: DataFiles) -> None:
+    def __init__(self, paths: Paths, index: Index, data_files: DataFiles, rules: Rules) -> None:
         self._paths = paths
+        self._rules = rules
         self._index = index
         self._data_files = data_files
         self._refresh = True
@@ -88,8 +90,9 @@ class Looker:
             return None
         entry = f"{self._paths.root}/{place}"
         try:
-            result = os.stat(f"{entry}/{RESULT}")
-            known = self._index.get(place, signature(os.stat(f"{entry}/{RECORD}"), result), keeps)
+            # Of the files themselves: a link is not what the row was made of.
+            result = os.lstat(f"{entry}/{RESULT}")
+            known = self._index.get(place, signature(os.lstat(f"{entry}/{RECORD}"), result), keeps)
         except OSError:
             return None
         if known is None or known.record.key != key or known.result_bytes != result.st_size:
@@ -108,8 +111,10 @@ class Looker:
         if not os.access(f"{entry}/{RECORD}", os.F_OK):  # what is usual, without the price of an exception
             return None
         try:
+            described, result = os.lstat(f"{entry}/{RECORD}"), os.lstat(f"{entry}/{RESULT}")
+            if not self._is_safe(key, entry, described, result, warns):
+                return None
             text, described = read_file(f"{entry}/{RECORD}")
-            result = os.stat(f"{entry}/{RESULT}")
         except OSError:
             return None
         decoded = decode_record(text)
@@ -138,6 +143,29 @@ class Looker:
         if is_at_rest(described, time.time_ns()) and (data_state or not data):
             self._index.note(place, make_row(place, seen, text, data_state))
         return Entry(seen, *decoded, data_state)
+
+    def _is_safe(
+        self, key: TaskKey, entry: str, record: os.stat_result, result: os.stat_result, warns: bool
+    ) -> bool:
+        """Whether both files may be read (see `Rules`); says once if one may not."""
+        path = f"{entry}/{RECORD}"
+        fault = self._rules.fault(record, path)
+        if record.st_size > LONGEST_TEXT:
+            fault = fault or f"it is {record.st_size} bytes long, which no record is"
+        if not fault:
+            path = f"{entry}/{RESULT}"
+            fault = self._rules.fault(result, path)
+        if fault and warns and path not in self._warned:
+            self._warned.add(path)
+            warnings.warn(
+                f"the stored result of {key} is not read: of {path!r}, {fault}, and reading a result can run "
+                "whatever code its writer put in; it is computed again. If it is yours, give it back to"
+                " yourself alone (chown, chmod go-w); or say that you trust whoever can write to this cache"
+                " (Cache(..., trust=True))",
+                UnsafeEntryWarning,
+                stacklevel=4,
+            )
+        return not fault
 
     def _warn(
         self, key: TaskKey, entry: str, described: os.stat_result, result: os.stat_result, fault: str

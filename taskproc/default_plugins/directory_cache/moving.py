@@ -64,6 +64,8 @@ def _find(paths: Paths, key: TaskKey, record: Record) -> tuple[str, int]:
     """The folder in which the result is, and the size of its file."""
     # Also where a call that was broken off has left it: moved, or described anew and not moved.
     for folder in dict.fromkeys((paths.entry(key), paths.entry(record.key))):
+        if os.path.islink(folder):
+            continue  # nothing is written behind it
         try:
             decoded = decode_record(read_file(f"{folder}/{RECORD}")[0])
             size = os.stat(f"{folder}/{RESULT}").st_size

@@ -10,6 +10,9 @@ from taskproc.interfaces import TaskKey, content_digest
 MAX_BYTES = 200
 """Longer folder names are shortened: file systems allow 255 bytes, and suffixes need room."""
 
+_LONGEST_PLAIN = MAX_BYTES // 4
+"""So many letters are never more bytes than that, whichever they are."""
+
 RESERVED = frozenset({"taskproc.json", "index.jsonl", "journal.jsonl", "jobs", "leases", "code", "runs"})
 """What stands beside the task folders in a cache's root."""
 
@@ -75,4 +78,5 @@ class Paths:
 
 def leaf(key: TaskKey) -> str:
     """The name of an entry's own folder."""
-    return key.digest if key.digest.isalnum() else folder_name(key.digest)
+    digest = key.digest
+    return digest if digest.isalnum() and len(digest) <= _LONGEST_PLAIN else folder_name(digest)

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from taskproc.default_plugins.directory_cache.files import PART, Files, read_file
+from taskproc.default_plugins.directory_cache.files import PART, Files, open_to_read, read_file
 from taskproc.default_plugins.directory_cache.formats import decode_line, encode_line
 from taskproc.default_plugins.directory_cache.locks import forget_in_forks, is_locked, lock_file
 from taskproc.default_plugins.directory_cache.names import folder_name
@@ -210,7 +210,7 @@ def _is_alive(path: str, post: _Post) -> bool:
     """Whether the run of this post goes on, as far as can be known from here."""
     if post.locked:
         try:
-            descriptor = os.open(path.removesuffix(_POST) + _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = open_to_read(path.removesuffix(_POST) + _LOCK)
         except FileNotFoundError:
             return False
         except OSError:

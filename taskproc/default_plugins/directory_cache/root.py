@@ -7,6 +7,7 @@ Knows nothing of what stands in it, but for the marker `taskproc.json`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -14,14 +15,21 @@ from collections.abc import Iterable
 from typing import Any
 
 from taskproc.default_plugins.directory_cache.files import Files, read_file
+from taskproc.default_plugins.directory_cache.rules import Rules
 from taskproc.errors import CacheError
+from taskproc.interfaces import JSON
 
 MARKER = "taskproc.json"
 VERSION = 1
 """The number of the cache's layout; a cache of a newer one is refused."""
 
+GROUP = "group"
+"""What `shared` is of a cache that the members of a group share, in its options and in its marker."""
 
-def check(root: str, trust: bool) -> None:
+_MARKER_LIMIT = 1 << 16
+
+
+def check(root: str, rules: Rules) -> None:
     """Raise CacheError unless there is a cache of ours at `root`, or one could be made."""
     try:
         status = os.stat(root)
@@ -34,22 +42,26 @@ def check(root: str, trust: bool) -> None:
         ) from error
     if not stat.S_ISDIR(status.st_mode):
         raise CacheError(f"the cache path {root!r} is a file; choose a directory, or a new path")
-    if not trust:
-        _check_owner(root, status)
     try:
         names = os.listdir(root)
     except OSError as error:
+        if not rules.trust:
+            _check_owner(root, status, rules)  # which tells more
         raise CacheError(
             f"the cache {root!r} can't be read: {error.strerror};"
             " change its permissions, or choose another path"
         ) from error
     if MARKER in names:
-        _check_marker(root)
+        # Before anything inside is read: the marker is the first.
+        _check_owner(root, status, rules)
+        _check_marker(root, status, rules)
     elif _holds_something(names):
         raise CacheError(
             f"the directory {root!r} is not empty and not a cache of taskproc (it has no {MARKER});"
             " choose an empty directory, or a new path"
         )
+    elif status.st_uid != os.geteuid():  # what is ours and empty gets the right modes from `make`
+        _check_owner(root, status, rules)
 
 
 def _holds_something(names: Iterable[str]) -> bool:
@@ -69,56 +81,106 @@ def _check_parent(root: str) -> None:
         raise CacheError(f"the cache path {root!r} is a link to nowhere; remove it, or choose another path")
 
 
-def _check_owner(root: str, status: os.stat_result) -> None:
-    way_out = "or say that you trust them: add '?trust=true' to its path, or DirectoryCache(..., trust=True)"
-    danger = "reading a result can run whatever code its writer put in"
-    if status.st_uid not in (0, os.geteuid()):
-        raise CacheError(
-            f"the cache {root!r} belongs to another user (uid {status.st_uid}), and {danger};"
-            f" choose a path of your own, {way_out}"
+def _check_owner(root: str, status: os.stat_result, rules: Rules) -> None:
+    fault = rules.fault_of_owner(status, root)
+    if not fault:
+        return
+    way_out = "choose a path of your own"
+    if fault.startswith("every"):
+        way_out = "take that right away (chmod o-w)"
+    elif fault.startswith("its group"):
+        way_out = (
+            "if the group shares it, say so (Cache(..., shared='group'), or '?shared=group' behind its path);"
+            " else take that right away (chmod -R g-w)"
         )
-    if status.st_mode & stat.S_IWOTH:
-        raise CacheError(
-            f"every user can write to the cache {root!r}, and {danger};"
-            f" take that right away (chmod o-w), {way_out}"
-        )
+    raise CacheError(
+        f"the cache {root!r} is not safe to read: {fault}, and reading a result can run whatever code its"
+        f" writer put in; {way_out}, or say that you trust whoever can write there (Cache(..., trust=True),"
+        " or '?trust=true' behind its path)"
+    )
 
 
-def _check_marker(root: str) -> None:
-    path = os.path.join(root, MARKER)
-    try:
-        data, _ = read_file(path)
-        version: Any = json.loads(data)["version"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise CacheError(
-            f"{path!r}, which marks a cache, can't be read ({error});"
-            ' if this is a cache of yours, put {"version": 1} into that file'
-        ) from error
+def _check_marker(root: str, status: os.stat_result, rules: Rules) -> None:
+    marker = _read_marker(root, rules)
+    version: Any = marker.get("version")
     if type(version) is not int or version > VERSION:
         raise CacheError(
             f"the cache {root!r} is of layout {version!r}, made by a newer taskproc, and this one knows up to"
             f" {VERSION}; update taskproc, or choose another path"
         )
+    if not rules.shared:
+        return
+    if marker.get("shared") != GROUP:
+        raise CacheError(
+            f"the cache {root!r} was not made to be shared by a group; leave shared='group' out, choose a new"
+            " path, or make it one: chgrp -R GROUP, chmod -R g+rwX, chmod g+s on every folder, and"
+            f' "shared": "group" beside the version in {MARKER}'
+        )
+    if os.geteuid() not in (0, status.st_uid) and status.st_gid not in (os.getegid(), *os.getgroups()):
+        raise CacheError(
+            f"the cache {root!r} is shared by the group {status.st_gid}, of which you are no member;"
+            " choose another path, or ask to be made one"
+        )
 
 
-def make(root: str, trust: bool, files: Files) -> None:
+def _read_marker(root: str, rules: Rules) -> dict[str, Any]:
+    path = os.path.join(root, MARKER)
+    try:
+        data, status = read_file(path, _MARKER_LIMIT)
+        if fault := rules.fault(status, path):
+            raise PermissionError(errno.EPERM, fault, path)
+        marker: Any = json.loads(data)
+        if type(marker) is not dict or "version" not in marker:
+            raise ValueError("it tells no version")
+    except (OSError, ValueError, RecursionError) as error:
+        fault = (error.strerror or "") if isinstance(error, OSError) else str(error)
+        raise CacheError(
+            f"{path!r}, which marks a cache, can't be read ({fault});"
+            ' if this is a cache of yours, put {"version": 1} into a new file of that name'
+        ) from error
+    return marker
+
+
+def is_shared(root: str, rules: Rules) -> bool:
+    """Whether a group shares the cache that is there."""
+    return is_marked(root) and _read_marker(root, rules).get("shared") == GROUP
+
+
+def make(root: str, files: Files) -> None:
     """Make the root and its marker where they are missing.
 
     Raises:
         CacheError: what is there now is not ours (see `check`), or it can't be made.
     """
-    check(root, trust)
+    rules = files.rules
+    check(root, rules)
     if is_marked(root):
         return
+    marker: dict[str, JSON] = {"what": "a cache of taskproc", "version": VERSION}
+    if rules.shared:
+        marker["shared"] = GROUP
     try:
         files.make_parents(root)
-        files.make_directory(root)
-        content = json.dumps({"what": "a cache of taskproc", "version": VERSION}).encode() + b"\n"
-        files.write(os.path.join(root, MARKER), (content,), durable=True)
+        if not os.path.isdir(root):
+            files.make_directory(root)
+        else:
+            files.give_mode(root)
+            check(root, rules)  # somebody may have put something in as long as they could
+        status = os.stat(root)
+        if status.st_uid == os.geteuid() and rules.fault_of_owner(status, root):
+            raise CacheError(
+                f"the cache {root!r} can't be made safe: its file system keeps no permissions, so others can"
+                " write there; choose a path on another one, or say that you trust whoever can write there"
+                " (Cache(..., trust=True), or '?trust=true' behind its path)"
+            )
+        files.write(os.path.join(root, MARKER), (json.dumps(marker).encode() + b"\n",), durable=True)
+        # Before anything else is in it: what has no marker after a power cut is nobody's cache.
+        files.sync_directory(root)
     except OSError as error:
         raise CacheError(
             f"the cache {root!r} can't be made: {error.strerror}; choose another path"
         ) from error
+    files.sync_above(root)
 
 
 def unwritable(root: str, error: OSError) -> CacheError:
@@ -131,7 +193,10 @@ def unwritable(root: str, error: OSError) -> CacheError:
 
 def is_marked(root: str) -> bool:
     """Whether the root is a cache of ours."""
-    return os.path.lexists(os.path.join(root, MARKER))
+    try:
+        return stat.S_ISREG(os.lstat(os.path.join(root, MARKER)).st_mode)
+    except OSError:
+        return False
 
 
 def must_be_made(root: str) -> None:

@@ -3,8 +3,11 @@
 Never pickled: every process begins anew.
 """
 
+# os.* on plain strings: what a cache costs is its system calls, and pathlib doubles them.
+
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -25,17 +28,17 @@ if TYPE_CHECKING:
 class State:
     """The parts of one open cache."""
 
-    def __init__(self, root: str, files: Files, trust: bool = False) -> None:
+    def __init__(self, root: str, files: Files) -> None:
         self.root = root
-        self.trust = trust
         self.files = files
         self.is_made = False
         self.paths = Paths(root)
         self.data_files = DataFiles()
-        self.looker = Looker(self.paths, Index(f"{root}/index.jsonl", files), self.data_files)
+        self.looker = Looker(self.paths, Index(f"{root}/index.jsonl", files), self.data_files, files.rules)
         self.leases = Leases(f"{root}/leases", files)
         # Keys of jobs under way that had nothing on the disk when they began: no old logs.
         self.new: set[TaskKey] = set()
+        self._real_folders: set[str] = set()  # the folders of task names that are known to be no links
         self._guard = threading.Lock()
         self._posts: Posts | None = None
 
@@ -52,7 +55,7 @@ class State:
     def make_root(self) -> None:
         """Make the root where it is missing. Raises CacheError if that can't be done."""
         if not self.is_made:
-            roots.make(self.root, self.trust, self.files)
+            roots.make(self.root, self.files)
             self.is_made = True
 
     def has_root(self) -> bool:
@@ -66,6 +69,7 @@ class State:
     def make_entry(self, key: TaskKey) -> bool:
         """Make the entry's folder, and what is missing above it; False if it was there."""
         files, entry = self.files, self.paths.entry(key)
+        self._check_folder(key)
         try:
             return files.make_directory(entry)
         except (FileNotFoundError, NotADirectoryError):
@@ -73,3 +77,36 @@ class State:
             self.make_root()
             files.make_directory(self.paths.task(key.name))
             return files.make_directory(entry)
+
+    def check_place(self, key: TaskKey) -> None:
+        """Raise CacheError if the folder of an entry, or the one above it, is a link.
+
+        What is behind a link may be anything of the user's; an entry on another disk is read,
+        and nothing is written or removed there.
+        """
+        self._check_folder(key)
+        _refuse_link(self.paths.entry(key))
+
+    def is_behind_link(self, key: TaskKey) -> bool:
+        """Whether `check_place` would raise."""
+        try:
+            self.check_place(key)
+        except CacheError:
+            return True
+        return False
+
+    def _check_folder(self, key: TaskKey) -> None:
+        # Once a process and task name: nobody but the cache's owner can put a link there meanwhile.
+        if key.name not in self._real_folders:
+            folder = self.paths.task(key.name)
+            _refuse_link(folder)
+            if os.path.isdir(folder):
+                self._real_folders.add(key.name)
+
+
+def _refuse_link(path: str) -> None:
+    if os.path.islink(path):
+        raise CacheError(
+            f"{path!r} is a link, and nothing is written or removed behind it; put the folder itself in its"
+            " place, or remove the link"
+        )
