@@ -1,8 +1,7 @@
-"""What these tests measure, collected and printed as one table at the end.
+"""What these tests measure, collected over all processes of a session and printed at the end.
 
-Decides how figures of several tests are put together; knows nothing of what they mean. With
-TASKPROC_FIGURES=FILE the table is also written there as JSON, and with TASKPROC_FAULTS=all the
-tests have the size for one night.
+With TASKPROC_FIGURES=FILE the table is also written there as JSON, and with TASKPROC_FAULTS=all
+the tests have the size for one night. Knows nothing of what the figures mean.
 """
 
 from __future__ import annotations
@@ -11,59 +10,13 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from figures import Figures
 
-_TABLE = pytest.StashKey["Figures"]()
-
-_PUT_TOGETHER: dict[str, Callable[[Any, Any], Any]] = {
-    "set": lambda old, new: new,
-    "count": lambda old, new: old + new,
-    "worst": max,
-}
-
-
-class Figures:
-    """Named figures. Each of its methods may be called again for a name, by any test."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, tuple[str, Any, str]] = {}
-
-    def add(self, name: str, value: Any, unit: str = "") -> None:
-        """State a figure; the last word counts."""
-        self._put("set", name, value, unit)
-
-    def count(self, name: str, number: float, unit: str = "") -> None:
-        """Add this number to what was counted before under this name."""
-        self._put("count", name, number, unit)
-
-    def worst(self, name: str, value: float, unit: str = "") -> None:
-        """Keep the largest value."""
-        self._put("worst", name, value, unit)
-
-    def _put(self, how: str, name: str, value: Any, unit: str) -> None:
-        if name in self.rows:
-            value = _PUT_TOGETHER[how](self.rows[name][1], value)
-        self.rows[name] = (how, value, unit)
-
-    def merge(self, rows: dict[str, Any]) -> None:
-        """Add the rows of another table, of another process of this session."""
-        for name, (how, value, unit) in rows.items():
-            self._put(how, name, value, unit)
-
-    def lines(self) -> Iterator[str]:
-        width = max(map(len, self.rows))
-        for name, (_, value, unit) in sorted(self.rows.items()):
-            yield f"{name:<{width}}  {_shown(value)} {unit}".rstrip()
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.2f}" if value < 10 else f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+_TABLE = pytest.StashKey[Figures]()
 
 
 @pytest.fixture(scope="session")
