@@ -64,7 +64,8 @@ class InputOrder(NamedTuple):
 class JobOrder(NamedTuple):
     """One job: the task, the content its record will name, and a token that marks its record.
 
-    `left` shows the attributes to people; `notes` join the record's provenance.
+    `left` shows the attributes to people; `notes` join the record's provenance. `ticket` is the
+    proof of the claim under which the job saves.
     """
 
     key: TaskKey
@@ -77,6 +78,7 @@ class JobOrder(NamedTuple):
     inputs: tuple[InputOrder, ...] = ()
     left: Mapping[str, JSON] | None = None
     notes: Mapping[str, JSON] | None = None
+    ticket: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from taskproc.default_plugins.directory_cache import DirectoryCache
+from taskproc.default_plugins.directory_cache import DirectoryCache, leases
 from taskproc.default_plugins.directory_cache.files import Files
 from taskproc.default_plugins.directory_cache.state import State
 from taskproc.errors import CacheError
@@ -24,7 +28,6 @@ from taskproc.testing import example_key
 KEYS = [example_key(text=str(i)) for i in range(200)]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere locks belong to a process as a whole")
 def test_two_caches_of_one_process_exclude_each_other(tmp_path: Path) -> None:
     first, second = DirectoryCache(tmp_path), DirectoryCache(tmp_path)
     assert first.lease(KEYS[:150]) == set(KEYS[:150])
@@ -121,33 +124,139 @@ def test_a_forked_child_claims_for_itself(tmp_path: Path) -> None:
         assert runner.communicate()[0] == "True\n"
 
 
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_on_a_file_system_without_locks_every_key_is_granted_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
-    def refuse(*_: Any) -> None:
+def fail_with(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Have every lock of this process fail."""
+
+    def fail(*_: Any) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(fcntl, "fcntl", refuse)
-    monkeypatch.setattr(fcntl, "lockf", refuse)
-    cache = DirectoryCache(tmp_path)
-    assert cache.lease(KEYS) == set(KEYS)
-    assert cache.lease(KEYS) == set()
-    cache.release(KEYS)
-    assert cache.lease(KEYS[:1]) == set(KEYS[:1])
-    cache.close()
+    for name in ("fcntl", "flock"):
+        monkeypatch.setattr(fcntl, name, fail)
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_on_a_file_system_without_locks_a_key_is_granted_once_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    fail_with(monkeypatch, code)
+    first, second = DirectoryCache(tmp_path), DirectoryCache(tmp_path)
+    assert first.lease(KEYS[:100]) == set(KEYS[:100])
+    assert second.lease(KEYS) == set(KEYS[100:])
+    first.release(KEYS[:50])
+    assert second.lease(KEYS) == set(KEYS[:50])
+    first.close()
+    assert second.lease(KEYS) == set(KEYS[50:100])
+    second.close()
 
 
 def test_another_failure_of_locking_is_not_taken_for_a_claim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(fcntl, "fcntl", fail)
-    monkeypatch.setattr(fcntl, "lockf", fail)
-    with pytest.raises(OSError, match="Input/output"):
+    fail_with(monkeypatch, errno.EIO)
+    with pytest.raises(CacheError, match=r"can't be written to: Input/output error: '.*leases'"):
         DirectoryCache(tmp_path).lease(KEYS)
+
+
+class FullDisk(Files):
+    """A disk that is full from some moment on."""
+
+    is_full = False
+
+    def write_at(self, descriptor: int, data: bytes, offset: int) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().write_at(descriptor, data, offset)
+
+
+def test_on_a_full_disk_claims_are_granted_so_that_each_task_says_for_itself_what_is_wrong(
+    tmp_path: Path,
+) -> None:
+    cache, files = DirectoryCache(tmp_path), FullDisk()
+    object.__setattr__(cache, "_state", State(str(tmp_path), files))
+    assert cache.lease(KEYS[:2]) == set(KEYS[:2])
+    files.is_full = True
+    assert cache.lease(KEYS[:4]) == set(KEYS[2:4])
+    cache.release(KEYS[:3])
+    files.is_full = False
+    other = DirectoryCache(tmp_path)
+    cache._state.leases.beat()  # type: ignore[attr-defined] # which writes what could not be written
+    assert other.lease(KEYS[:5]) == {*KEYS[:3], KEYS[4]}
+    cache.close()
+    other.close()
+
+
+def test_claims_can_be_made_again_after_somebody_has_removed_the_whole_cache(tmp_path: Path) -> None:
+    cache = DirectoryCache(tmp_path / "cache")
+    cache.lease(KEYS[:2])
+    shutil.rmtree(tmp_path / "cache")
+    assert cache.stands(cache.ticket()), "nobody has taken anything over"
+    assert cache.lease(KEYS[:3]) == set(KEYS[:3])
+    assert DirectoryCache(tmp_path / "cache").lease(KEYS[:3]) == set()
+    cache.close()
+
+
+def test_files_of_the_old_layout_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "leases").mkdir()
+    for number in range(32):
+        (tmp_path / "leases" / f"{number:02}").touch()
+    cache = DirectoryCache(tmp_path)
+    (tmp_path / "taskproc.json").write_text('{"version": 1}')
+    assert cache.lease(KEYS) == set(KEYS)
+    assert cache.holder(KEYS[0]) is None
+    cache.close()
+    assert len(list((tmp_path / "leases").iterdir())) == 32
+
+
+def test_a_closed_cache_leaves_no_lease_file(tmp_path: Path) -> None:
+    cache = DirectoryCache(tmp_path)
+    cache.lease(KEYS)
+    assert [path.name for path in (tmp_path / "leases").iterdir()] == [f"{cache.ticket()}.lease"]
+    cache.close()
+    assert list((tmp_path / "leases").iterdir()) == []
+
+
+def test_nothing_beats_and_no_thread_runs_once_there_are_no_claims(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.01)
+    cache = DirectoryCache(tmp_path)
+    cache.lease(KEYS[:1])
+    lease = tmp_path / "leases" / f"{cache.ticket()}.lease"
+    before = lease.read_bytes()
+    wait_until(lambda: lease.read_bytes() != before)
+    cache.release(KEYS[:1])
+    wait_until(lambda: not any(thread.name == "taskproc leases" for thread in threading.enumerate()))
+    cache.lease(KEYS[:1])
+    before = lease.read_bytes()
+    wait_until(lambda: lease.read_bytes() != before)
+    cache.close()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="older Pythons do not warn")
+def test_python_does_not_warn_of_a_fork_beside_claims_and_they_beat_on(tmp_path: Path) -> None:
+    script = """
+        import warnings
+        warnings.simplefilter("error")
+        cache.lease(KEYS)
+        lease = Path(sys.argv[1], "leases", cache.ticket() + ".lease")
+        before = lease.read_bytes()
+        end = time.monotonic() + 60
+        while lease.read_bytes() == before and time.monotonic() < end:
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+        print(lease.read_bytes() != before)
+    """
+    with start(script, tmp_path) as runner:
+        assert runner.communicate()[0] == "True\n"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.01)
 
 
 def count_descriptors() -> int:

@@ -31,7 +31,7 @@ from taskproc.default_plugins.directory_cache.rules import Rules
 from taskproc.default_plugins.directory_cache.state import State
 from taskproc.errors import CacheError, DamagedEntryError, MissingResultError
 from taskproc.hookspecs import hookimpl
-from taskproc.interfaces import CacheBackend, DataFile, LogPaths, Record, TaskKey, content_digest
+from taskproc.interfaces import CacheBackend, DataFile, Holder, LogPaths, Record, TaskKey, content_digest
 
 _FAULTS = MappingProxyType(
     {
@@ -245,6 +245,23 @@ class DirectoryCache(Answers):
         """Give back claims. A dead runner's claims end by themselves."""
         self._state.leases.release(keys)
 
+    def ticket(self) -> str:
+        """The name of the lease file of the last call of `lease`; "" if there was none."""
+        return self._state.leases.ticket()
+
+    def stands(self, ticket: str) -> bool:
+        """Whether the lease file of this name is still there; after `lease_for_job`, the job's own."""
+        return self._state.leases.stands(ticket)
+
+    def lease_for_job(self, key: TaskKey, ticket: str) -> bool:
+        """Claim `key` for a job in this process, beside the claim of its runner (see `CacheBackend`)."""
+        self._state.make_root()
+        return self._state.leases.claim_for_job(key, ticket)
+
+    def holder(self, key: TaskKey) -> Holder | None:
+        """Who else has claimed `key`; None: nobody. Writes nothing."""
+        return self._state.leases.holder(key)
+
     # A task's own files
 
     def data_directory(self, key: TaskKey, create: bool) -> Path:
@@ -276,9 +293,10 @@ class DirectoryCache(Answers):
             return
         self._state.make_entry(key)
         for source, name in ((stdout, entries.STDOUT), (stderr, entries.STDERR)):
-            if source is None:
+            # First, so that an older log is never taken for that of this job, whatever fails then.
+            if not is_new:
                 self._state.files.unlink(f"{entry}/{name}")
-            else:
+            if source is not None:
                 self._state.files.move(str(source), f"{entry}/{name}")
 
     def scratch(self) -> Path:

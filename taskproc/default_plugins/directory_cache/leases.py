@@ -1,130 +1,282 @@
 """Claim keys for one runner, so that several runners share a cache without doing a task twice.
 
-A claim is a lock on one byte of a file: no file is made for it, and the kernel gives it back
-when the runner dies, however it dies. Knows nothing of entries.
+A runner writes its claims into a lease file of its own, and then looks whether they stand in
+another's as well. Of two that write first and look afterwards at least one sees the other, so
+that no key is ever granted to both. Knows nothing of entries, nor when an owner counts as dead.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
-from collections.abc import Iterable
-from hashlib import blake2b
+import time
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 
 from taskproc.default_plugins.directory_cache.files import Files
-from taskproc.default_plugins.directory_cache.locks import (
-    HELD_BY_ANOTHER,
-    NO_LOCKS_HERE,
-    forget_in_forks,
-    lock_byte,
-    unlock_byte,
-)
+from taskproc.default_plugins.directory_cache.heartbeat import Heartbeat
+from taskproc.default_plugins.directory_cache.lease_file import ASKED, HELD, OwnLease, mark_of
+from taskproc.default_plugins.directory_cache.locks import around_forks
+from taskproc.default_plugins.directory_cache.other_leases import BEAT_SECONDS, OtherLeases
 from taskproc.default_plugins.directory_cache.root import unwritable
-from taskproc.interfaces import TaskKey
+from taskproc.errors import CacheError
+from taskproc.interfaces import Holder, TaskKey
 
-FILES = 32
-"""Claims are spread over so many files: the kernel walks through a file's locks one by one."""
-
-_Place = tuple[int, int]
-
-
-def _place(key: TaskKey) -> _Place:
-    """The file and the byte of a key. Two keys of one place are less likely than a broken disk."""
-    digest = blake2b(f"{key.name}\0{key.digest}".encode("utf-8", "surrogatepass"), digest_size=9).digest()
-    return digest[0] % FILES, int.from_bytes(digest[1:]) >> 2
+_TRIES = 5
+_RESOLVE_SECONDS = 0.05
+_RESOLVE_PAUSE = 0.0005
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class Leases:
-    """The claims of one runner; `folder` is where the lock files are, or will be."""
+    """The claims of one runner, or of a job; `folder` is where the lease files are, or will be."""
 
     def __init__(self, folder: str, files: Files) -> None:
         self._folder = folder
         self._files = files
-        self._reset()
         self._watches_forks = False
+        self._others = OtherLeases(folder, files)
+        self._reset()
 
     def _reset(self) -> None:
         self._guard = threading.Lock()
-        self._descriptors: dict[int, int] = {}
-        self._held: dict[TaskKey, _Place] = {}
-        self._lockable = True
+        self._own: OwnLease | None = None
+        self._is_alone = True
+        self._held: dict[TaskKey, bytes] = {}
+        self._jobs: dict[TaskKey, OwnLease] = {}
+        self._runner_of_jobs = ""
+        self._ticket = ""
+        self._was_beating = False
+        self._heartbeat = Heartbeat(self, BEAT_SECONDS)
 
-    def claim(self, keys: Iterable[TaskKey]) -> set[TaskKey]:
+    # A runner's claims
+
+    def claim(self, keys: Collection[TaskKey]) -> set[TaskKey]:
         """Claim these keys; returns those granted. A key held by this object is not granted again.
-
-        On a file system without locks every key is granted.
 
         Raises:
             CacheError: the cache can't be written to.
             FileNotFoundError: it is not there.
         """
-        granted: set[TaskKey] = set()
         with self._guard:
-            for key in keys:
-                if key not in self._held:
-                    place = _place(key)
-                    if self._take(place):
-                        self._held[key] = place
-                        granted.add(key)
-        return granted
+            for _ in range(_TRIES):
+                wanted = {mark_of(key): key for key in keys if key not in self._held}
+                if not wanted:
+                    return set()
+                if self._own is None:
+                    self._own = self._open()
+                    self._ticket = self._own.ticket
+                granted = self._compete(self._own, list(wanted), apart_from="")
+                if granted is not None:
+                    self._held.update((wanted[mark], mark) for mark in granted)
+                    self._keep_beating()
+                    return {wanted[mark] for mark in granted}
+                # We stood still for so long that others took us for dead, and took our claims over.
+                self._own.forget()
+                self._own = None
+                self._held.clear()
+            raise self._unwritable(OSError(errno.EIO, "lease files vanish as they are made"))
 
-    def _take(self, place: _Place) -> bool:
-        if not self._lockable:
-            return True
-        number, offset = place
-        # Outside of the try: a folder that may not be written to is no claim of another runner.
-        descriptor = self._descriptor(number)
+    def _open(self, runner: str = "") -> OwnLease:
+        if not self._watches_forks:
+            self._watches_forks = True
+            around_forks(self)
         try:
-            lock_byte(descriptor, offset)
+            self._files.make_directory(self._folder)
+            own = OwnLease(self._folder, self._files, runner)
+        except FileNotFoundError:
+            raise  # the cache is gone; whoever asks can make it again
         except OSError as error:
-            if error.errno in HELD_BY_ANOTHER:
-                return False
-            if error.errno not in NO_LOCKS_HERE:
-                raise
-            self._lockable = False
-        return True
+            raise self._unwritable(error) from error
+        self._is_alone = False
+        self._others.tidy_up(besides=[own.ticket])
+        return own
 
-    def _descriptor(self, number: int) -> int:
-        descriptor = self._descriptors.get(number)
-        if descriptor is None:
-            if not self._watches_forks:
-                self._watches_forks = True
-                forget_in_forks(self)
-            try:
-                self._files.make_directory(self._folder)
-                descriptor = self._files.open_lock_file(f"{self._folder}/{number:02}")
-            except FileNotFoundError:
-                raise  # the cache is gone; whoever asks can make it again
-            except OSError as error:
-                raise unwritable(os.path.dirname(self._folder), error) from error
-            self._descriptors[number] = descriptor
-        return descriptor
+    def _unwritable(self, error: OSError) -> CacheError:
+        named = OSError(error.errno, error.strerror or str(error), error.filename or self._folder)
+        return unwritable(os.path.dirname(self._folder), named)
+
+    def _compete(self, own: OwnLease, marks: list[bytes], apart_from: str) -> set[bytes] | None:
+        """Write claims down and take those back that others have; returns those that stay.
+
+        None if our own file is gone. Whoever believes to be alone says at once that it holds
+        them, which saves it a write, and looks all the same.
+        """
+        mine = set(marks)
+        try:
+            own.put(marks, HELD if self._is_alone else ASKED)
+        except OSError as error:
+            if error.errno not in _DISK_FAULTS:
+                raise self._unwritable(error) from error
+            # Others can't be told, and may compute the same. The job itself will say what is wrong.
+            return mine
+        try:
+            there = self._others.tickets()
+        except FileNotFoundError:
+            return None
+        if own.ticket not in there:
+            return None
+        others = [ticket for ticket in there if ticket not in (own.ticket, apart_from)]
+        mine -= self._lost_to(others, own.ticket, mine)
+        with suppress(OSError):  # what could not be written is, with the next claim or beat
+            own.remove(mark for mark in marks if mark not in mine)
+            if not self._is_alone:
+                own.put(mine, HELD)
+        if not apart_from:
+            self._is_alone = not others
+        return mine
+
+    def _lost_to(self, others: Collection[str], own: str, marks: Collection[bytes]) -> set[bytes]:
+        """Those of our claims that are another's.
+
+        Of two that ask for one key the lesser ticket waits for what the other comes to: that
+        one either had looked before we asked, and has it now, or has seen us, and gives it back.
+        """
+        lost: set[bytes] = set()
+        contested: list[str] = []
+        for ticket in others:
+            reading = self._others.read(ticket)
+            claims = reading.claims(marks) if reading is not None else {}
+            if not claims or (reading and self._others.remove_if_dead(ticket, reading)):
+                continue
+            for mark, state in claims.items():
+                if state == HELD or ticket < own:
+                    lost.add(mark)
+                elif ticket not in contested:
+                    contested.append(ticket)
+        deadline = time.monotonic() + _RESOLVE_SECONDS
+        for ticket in contested:
+            lost |= self._resolved(ticket, {mark for mark in marks if mark not in lost}, deadline)
+        return lost
+
+    def _resolved(self, ticket: str, marks: Collection[bytes], deadline: float) -> set[bytes]:
+        """Those of `marks` that another has, who had only asked for them when we looked first."""
+        while True:
+            reading = self._others.read(ticket)
+            claims = reading.claims(marks) if reading is not None else {}
+            if ASKED not in claims.values() or time.monotonic() > deadline:
+                return set(claims)
+            time.sleep(_RESOLVE_PAUSE)
 
     def release(self, keys: Iterable[TaskKey]) -> None:
         """Give these claims back; those that are not held are passed over."""
         with self._guard:
+            marks: list[bytes] = []
             for key in keys:
-                place = self._held.pop(key, None)
-                if place is not None:
-                    number, offset = place
-                    if number in self._descriptors and self._lockable:
-                        unlock_byte(self._descriptors[number], offset)
+                mark = self._held.pop(key, None)
+                if mark is not None:
+                    marks.append(mark)
+                if self._jobs and (job := self._jobs.pop(key, None)) is not None:
+                    job.close()
+            if marks and self._own is not None:
+                with suppress(OSError):  # the next claim or beat writes it
+                    self._own.remove(marks)
+
+    # What workers ask
+
+    def ticket(self) -> str:
+        """Under which lease file the claims of the last call of `claim` were made; "" if none was."""
+        return self._ticket
+
+    def stands(self, ticket: str) -> bool:
+        """Whether nobody has taken over the claims of this ticket, or of the job that shows it."""
+        if not ticket:
+            return True
+        if self._runner_of_jobs == ticket and (jobs := list(self._jobs.values())):
+            return all(self._others.is_there(job.ticket) for job in jobs)
+        return self._others.is_there(ticket)
+
+    def claim_for_job(self, key: TaskKey, ticket: str) -> bool:
+        """Claim a key for a job in this process, beside the claim of the runner with this ticket.
+
+        Raises:
+            CacheError: the cache can't be written to.
+        """
+        with self._guard:
+            if key in self._jobs:
+                return False
+            if ticket and not self._is_alive(ticket):
+                return False
+            job = self._open(runner=ticket or "-")
+            granted = self._compete(job, [mark_of(key)], apart_from=ticket)
+            if not granted or (ticket and not self._others.is_there(ticket)):
+                job.close()
+                return False
+            self._jobs[key] = job
+            self._runner_of_jobs = ticket
+            self._keep_beating()
+            return True
+
+    def _is_alive(self, ticket: str) -> bool:
+        reading = self._others.read(ticket)
+        if reading is None:
+            return self._others.is_there(ticket)
+        is_own = self._own is not None and self._own.ticket == ticket
+        return is_own or not self._others.remove_if_dead(ticket, reading)
+
+    def holder(self, key: TaskKey) -> Holder | None:
+        """Who else has claimed a key; None: nobody."""
+        mark = mark_of(key)
+        ours = {lease.ticket for lease in (self._own, *self._jobs.values()) if lease is not None}
+        with suppress(OSError):
+            for ticket in sorted(self._others.tickets()):
+                reading = self._others.read(ticket) if ticket not in ours else None
+                if reading is not None and reading.claims([mark]):
+                    return self._others.holder(reading)
+        return None
+
+    # Signs of life
+
+    def _keep_beating(self) -> None:
+        if not self._heartbeat.is_running:
+            self._heartbeat.start()
+
+    def beat(self) -> bool:
+        """Show that this process lives; False if it claims nothing, so that there is nothing to show."""
+        with self._guard:
+            leases = [*self._jobs.values()]
+            if self._own is not None and self._held:
+                leases.append(self._own)
+            if not leases:
+                self._heartbeat.stop()
+                return False
+            for lease in leases:
+                with suppress(OSError):
+                    lease.beat()
+            return True
+
+    # The end, and forks
 
     def close(self) -> None:
         """Give back every claim, and the descriptors. Claims may be made again afterwards."""
         with self._guard:
-            descriptors = list(self._descriptors.values())
-            self._descriptors.clear()
-            self._held.clear()
-        for descriptor in descriptors:
-            os.close(descriptor)
+            self._close()
+
+    def _close(self) -> None:
+        leases = [*self._jobs.values(), *([self._own] if self._own is not None else [])]
+        self._own = None
+        self._jobs.clear()
+        self._held.clear()
+        self._heartbeat.stop()
+        for lease in leases:
+            lease.close()
+
+    def before_fork(self) -> None:
+        """Pause the thread, so that the child has nothing of it."""
+        self._was_beating = self._heartbeat.pause()
+
+    def after_fork(self) -> None:
+        """Go on, in the parent."""
+        if self._was_beating and self._heartbeat.is_running:
+            self._heartbeat.resume()
 
     def forget_in_fork(self) -> None:
         """Drop the parent's claims in a forked child, without giving them back."""
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
+        for lease in (self._own, *self._jobs.values()):
+            if lease is not None:
+                lease.forget()
         self._reset()
 
     def __del__(self) -> None:
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
+        self._close()

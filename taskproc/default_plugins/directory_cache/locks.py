@@ -1,4 +1,4 @@
-"""Lock files, or single bytes of them, in a way that the kernel undoes when the process dies.
+"""Lock files in a way that the kernel undoes when the process dies.
 
 Knows nothing of what is locked, nor where.
 """
@@ -23,22 +23,6 @@ NO_LOCKS_HERE = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 def _flock(kind: int, offset: int, length: int) -> bytes:
     return struct.pack("hhqqi0q", kind, os.SEEK_SET, offset, length, 0)
-
-
-def lock_byte(descriptor: int, offset: int) -> None:
-    """Lock one byte of a file; raises OSError at once where another holds it."""
-    if sys.platform == "linux":
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, offset, 1))
-    else:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
-
-
-def unlock_byte(descriptor: int, offset: int) -> None:
-    """Give one byte back."""
-    if sys.platform == "linux":
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, offset, 1))
-    else:
-        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, offset)
 
 
 def lock_file(descriptor: int) -> bool | None:
@@ -101,3 +85,29 @@ def forget_in_forks(owner: LockOwner) -> None:
             owner.forget_in_fork()
 
     os.register_at_fork(after_in_child=forget)
+
+
+class ForkWatcher(LockOwner, Protocol):
+    """A lock owner that has something to pause while its process forks."""
+
+    def before_fork(self) -> None:
+        """Called right before a fork, in the parent."""
+
+    def after_fork(self) -> None:
+        """Called right after a fork, in the parent."""
+
+
+def around_forks(owner: ForkWatcher) -> None:
+    """Like `forget_in_forks`, for an owner that also pauses."""
+    reference = weakref.ref(owner)
+
+    def before() -> None:
+        if (owner := reference()) is not None:
+            owner.before_fork()
+
+    def after() -> None:
+        if (owner := reference()) is not None:
+            owner.after_fork()
+
+    os.register_at_fork(before=before, after_in_parent=after)
+    forget_in_forks(owner)
