@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import click
@@ -16,12 +17,37 @@ if TYPE_CHECKING:
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
-@click.group("cache", context_settings=_SETTINGS)
+# name -> (module, what makes the command, what it does)
+COMMANDS = {
+    "verify": ("taskproc.cli.cache_verify", "command", "Check every stored result, and repair what can be."),
+    "rename": ("taskproc.cli.cache", "rename_command", "Carry results over to a new task name."),
+}
+
+
+class _CacheGroup(click.Group):
+    """The commands that look after a cache; each is imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        found: click.Command = getattr(import_module(module), attribute)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group("cache", cls=_CacheGroup, context_settings=_SETTINGS)
 def command() -> None:
     """Look after what is stored in a cache."""
 
 
-@command.command("rename", context_settings=_SETTINGS)
+@click.command("rename", context_settings=_SETTINGS)
 @click.argument("old")
 @click.argument("new")
 @cache_options

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskproc.errors import CacheError
+from taskproc.errors import CacheError, UsageError
 
 if TYPE_CHECKING:
     from taskproc.interfaces import CacheBackend
@@ -35,14 +35,43 @@ def existing_backend(output: str, plugins: Sequence[str]) -> CacheBackend:
     return backend
 
 
+def made_backend(
+    output: str | None, words: Sequence[str], plugins: Sequence[str]
+) -> tuple[CacheBackend, list[str]]:
+    """The backend of a cache that was made before, and the words behind it.
+
+    The cache stands behind `-o`, or else it is the first of the words.
+
+    Raises:
+        UsageError: no cache is named, there is none, or it can't be used.
+        PluginError: a plugin that was asked for can't be loaded, or there is no such backend.
+    """
+    if output is None and not words:
+        raise UsageError("which cache? Give it as the first word, or behind -o")
+    rest = list(words)
+    backend = existing_backend(rest.pop(0) if output is None else output, plugins)
+    backend.must_exist()
+    return backend, rest
+
+
 def cache_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which cache: `output` and `plugins`."""
+    return _cache_options(function, is_required=True)
+
+
+def cache_place(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same where the cache may also be the first word (see `made_backend`)."""
+    return _cache_options(function, is_required=False)
+
+
+def _cache_options(function: Callable[..., Any], is_required: bool) -> Callable[..., Any]:
     output = click.option(
         "-o",
         "--output",
-        required=True,
+        required=is_required,
         metavar="CACHE",
-        help="Where the results are: a path, or NAME:REST for the cache backend NAME. Required.",
+        help="Where the results are: a path, or NAME:REST for the cache backend NAME."
+        + (" Required." if is_required else " Else the first word says it."),
     )
     plugins = click.option(
         "-p",
