@@ -138,8 +138,10 @@ class _Spool:
         self._give_back()
         with contextlib.suppress(OSError):
             os.close(self._saved)
-        self._close_spool()
-        with contextlib.suppress(FileNotFoundError):
+        # Called as the process ends: what a disk refuses here is left for the next run to remove.
+        with contextlib.suppress(OSError):
+            self._close_spool()
+        with contextlib.suppress(OSError):
             self.path.unlink()
 
     def _give_back(self) -> None:

@@ -184,16 +184,19 @@ def _kept_output(run: OpenedRun, key: TaskKey) -> Iterator[None]:
         yield
     finally:
         with _only_warns(f"the output of {key} could not be kept"):
-            backend.keep_logs(key, *capture.finish())
-        run.put_process_right()
+            run.put_process_right()
+            backend.keep_logs(key, *spools)
 
 
 @contextlib.contextmanager
 def _only_warns(what: str) -> Iterator[None]:
-    """Turn a disk's fault into a warning: it must hide neither a result that is stored nor a failure."""
+    """Turn a disk's fault into a warning where something has failed already, which it must not hide."""
+    has_failed = sys.exc_info()[0] is not None
     try:
         yield
     except OSError as error:
+        if not has_failed:
+            raise  # the result is stored; but nobody may believe that the task printed nothing
         warnings.warn(f"{what}: {error}", RuntimeWarning, stacklevel=3)
 
 
