@@ -292,12 +292,18 @@ class DirectoryCache(Answers):
         if stdout is None and stderr is None and (is_new or not os.path.isdir(entry)):
             return
         self._state.make_entry(key)
+        faults: list[OSError] = []
         for source, name in ((stdout, entries.STDOUT), (stderr, entries.STDERR)):
-            # First, so that an older log is never taken for that of this job, whatever fails then.
-            if not is_new:
-                self._state.files.unlink(f"{entry}/{name}")
-            if source is not None:
-                self._state.files.move(str(source), f"{entry}/{name}")
+            try:
+                # First, so that an older log is never taken for that of this job, whatever fails then.
+                if not is_new:
+                    self._state.files.unlink(f"{entry}/{name}")
+                if source is not None:
+                    self._state.files.move(str(source), f"{entry}/{name}")
+            except OSError as error:  # the other one may be kept all the same
+                faults.append(error)
+        if faults:
+            raise faults[0]
 
     def scratch(self) -> Path:
         """An existing folder for jobs and output in flight, visible to every worker."""

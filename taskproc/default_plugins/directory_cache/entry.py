@@ -114,6 +114,9 @@ def save(
                 files.unlink(f"{entry}/{FAILURE}")
             # The old record must never stand beside the new result.
             _make_way(files, described)
+            for log in (STDOUT, STDERR):  # nor what an older job has printed
+                with suppress(OSError):
+                    files.unlink(f"{entry}/{log}")
             _make_way(files, result, keeps_file=True)
             files.rename(parts[0], result)
         # Renamed last, so that a killed job leaves no half entry.
