@@ -62,7 +62,7 @@ class Leases:
         with self._guard:
             for _ in range(_TRIES):
                 wanted = {mark_of(key): key for key in keys if key not in self._held}
-                if not wanted:
+                if not wanted and (self._own is None or self._others.is_there(self._own.ticket)):
                     return set()
                 if self._own is None:
                     self._own = self._open()
