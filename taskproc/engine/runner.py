@@ -34,6 +34,7 @@ from taskproc.core.task import Task
 from taskproc.engine.board import Board, Subject
 from taskproc.engine.dispatch import EXECUTOR_LANE, Dispatch, worker_command
 from taskproc.engine.doubts import Doubts, refuse_blocked
+from taskproc.engine.elsewhere import RETRY_SECONDS, Elsewhere
 from taskproc.engine.failure import failed_task_error
 from taskproc.engine.jobs import JobOrder, Payloads
 from taskproc.engine.opened_run import spool_of_worker
@@ -59,7 +60,6 @@ from taskproc.imports import no_stale_bytecode, refuse_stale_modules
 from taskproc.registry.components import in_one_line
 from taskproc.registry.listeners import RunListeners
 
-_RETRY_SECONDS = 0.1
 _LOG = logging.getLogger("taskproc")
 
 
@@ -100,13 +100,12 @@ class Run:
             self._tell_started = lambda job: self._listeners.notify("taskproc_job_started", job)
         self._statistics = Statistics(self._plan)
         self._failures: list[Outcome] = []
-        self._elsewhere: dict[TaskKey, None] = {}
+        self._elsewhere = Elsewhere(self._backend.holder)
         self._leased: set[TaskKey] = set()
         self._doubts = Doubts()
         # By the number of a job's order it is told whether what it found damaged was before its time.
         self._order_numbers: dict[TaskKey, int] = {}
         self._set_aside_at: dict[TaskKey, int] = {}
-        self._retried = time.monotonic()
         self._scheduler = Scheduler(
             self._plan.run,
             upstreams_of=lambda key: [up.key for up in self._nodes[key].upstreams],
@@ -183,7 +182,7 @@ class Run:
             while not scheduler.finished:
                 more = self._start(dispatch)
                 self._board.refresh()
-                patience = 0 if more else _RETRY_SECONDS if self._elsewhere else None
+                patience = 0 if more else RETRY_SECONDS if self._elsewhere else None
                 for outcome in dispatch.wait(self._board.patience(patience)):
                     self._take(outcome, dispatch)
         except BaseException as error:
@@ -203,7 +202,8 @@ class Run:
         once, and there may be nothing of ours to wait for.
         """
         scheduler = self._scheduler
-        self._retry_elsewhere()
+        for key in self._elsewhere.due():
+            scheduler.retry(key)
         keys = scheduler.ready(dispatch.room(scheduler.count_ready))
         if not keys:
             return False
@@ -216,29 +216,23 @@ class Run:
                 return True
         granted = self._backend.lease(keys)
         self._leased.update(granted)
-        stored = self._backend.look_up([key for key in keys if key in granted])
+        stored = self._backend.look_up(keys)
         mine: list[TaskKey] = []
-        found = False
         for key in keys:
-            if key not in granted:
-                scheduler.postponed(key)
-                self._elsewhere[key] = None
-                found = True
-            elif self._done_elsewhere(key, stored.get(key)):
+            # Who stored it may hold its claim still: stopped, or not there yet.
+            if self._done_elsewhere(key, stored.get(key)):
                 self._take(Outcome(key, "done elsewhere", record=stored[key]), dispatch)
-                found = True
-            else:
+                self._elsewhere.moved()
+            elif key in granted:
                 mine.append(key)
+            else:
+                scheduler.postponed(key)
+                self._elsewhere.add(key)
         dispatch.start(mine, self._lane_of, self._tell_started)
-        return found
-
-    def _retry_elsewhere(self) -> None:
-        now = time.monotonic()
-        if self._elsewhere and now - self._retried >= _RETRY_SECONDS:
-            self._retried = now
-            waiting, self._elsewhere = list(self._elsewhere), {}
-            for key in waiting:
-                self._scheduler.retry(key)
+        if mine:
+            self._elsewhere.moved()
+        self._elsewhere.tell(has_own_jobs=bool(self._leased))
+        return len(mine) < len(keys)
 
     def _done_elsewhere(self, key: TaskKey, record: Record | None) -> bool:
         """Whether another runner stored, since our look, just what this job would store."""
@@ -417,7 +411,8 @@ class Run:
         token = f"{self._id}-{self._jobs}"
         facts = self._cache.facts_of_job(node, self._records, self._now)
         self._cache.codes.keep(type(node.task), named_code(node, self._records), facts["code"])
-        return payloads.job(node, self._records, self._nodes, token=token, **facts)
+        ticket = self._backend.ticket()
+        return payloads.job(node, self._records, self._nodes, token=token, ticket=ticket, **facts)
 
     def _keep_logs(self, key: TaskKey, spool: Path | int) -> None:
         """Keep what a task printed whose worker could not: it died."""
