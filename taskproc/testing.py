@@ -675,6 +675,49 @@ class CacheBackendContract(ABC):
             other.process.wait()
             assert backend.lease(keys) == set(keys)
 
+    def test_a_ticket_stands_as_long_as_the_claims_do(self, backend: CacheBackend) -> None:
+        self.needs(backend, "ticket", "stands")
+        assert backend.stands(""), "who has no ticket has nothing to lose"
+        worker = pickle.loads(pickle.dumps(backend))
+        keys = [example_key(text=str(i)) for i in range(2)]
+        backend.lease(keys)
+        ticket = backend.ticket()
+        assert ticket
+        assert worker.stands(ticket)
+        backend.release(keys[:1])
+        backend.lease(keys[:1])
+        assert backend.ticket() == ticket
+        backend.close()
+        assert not worker.stands(ticket)
+
+    def test_a_job_claims_its_key_beside_its_runner_and_keeps_it_when_that_one_is_gone(
+        self, backend: CacheBackend
+    ) -> None:
+        self.needs(backend, "ticket", "stands", "lease_for_job")
+        key, other_key = example_key(text="1"), example_key(text="2")
+        backend.lease([key])
+        ticket = backend.ticket()
+        with _OtherProcess(backend, "lease_for_job", key, ticket) as job:
+            assert job.answer is True
+            with _OtherProcess(backend, "lease_for_job", key, ticket) as second:
+                assert second.answer is False
+            backend.close()
+            assert backend.lease([key, other_key]) == {other_key}
+        assert backend.lease([key]) == {key}
+        with _OtherProcess(backend, "lease_for_job", example_key(text="3"), ticket) as late:
+            assert late.answer is False, "its runner is gone"
+
+    def test_it_is_known_who_else_holds_a_key(self, backend: CacheBackend) -> None:
+        self.needs(backend, "holder")
+        key = example_key()
+        assert backend.holder(key) is None
+        with _OtherProcess(backend, "lease", [key]) as other:
+            holder = backend.holder(key)
+            assert holder is not None
+            assert (holder.pid, holder.host, holder.is_job) == (other.process.pid, os.uname().nodename, False)
+            assert str(holder.pid) in holder.words
+        assert backend.holder(key) is None
+
     # What people ask. A backend that does not offer a method is exempt from its tests.
 
     @staticmethod
