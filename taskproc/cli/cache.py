@@ -19,7 +19,12 @@ _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 # name -> (module, what makes the command, what it does)
 COMMANDS = {
+    "ls": ("taskproc.cli.cache_ls", "ls_command", "List what is stored, by task name or task by task."),
+    "show": ("taskproc.cli.cache_show", "command", "Show all that is known of one stored result."),
+    "du": ("taskproc.cli.cache_ls", "du_command", "Show what takes how much room."),
     "verify": ("taskproc.cli.cache_verify", "command", "Check every stored result, and repair what can be."),
+    "prune": ("taskproc.cli.cache_prune", "command", "Remove what nobody needs any more."),
+    "clear": ("taskproc.cli.cache_clear", "command", "Forget the stored results of some tasks."),
     "rename": ("taskproc.cli.cache", "rename_command", "Carry results over to a new task name."),
 }
 

@@ -21,7 +21,7 @@ COMMANDS = {
     "plan": ("taskproc.cli.plan", "command", "Show what a run would do, and why; run nothing."),
     "why": ("taskproc.cli.why", "command", "Say why a task would run again, and what changed."),
     "accept": ("taskproc.cli.accept", "command", "Declare an edit of the code harmless for stored results."),
-    "cache": ("taskproc.cli.cache", "command", "Look after what is stored: list, check, prune, clear, rename."),
+    "cache": ("taskproc.cli.cache", "command", "Look after what is stored: check, list, remove."),
     "status": ("taskproc.cli.status", "command", "Show what is stored, and how the runs under way go."),
     "logs": ("taskproc.cli.logs", "command", "Show what a task printed, or prints right now (-f)."),
     "plugins": ("taskproc.cli.plugins", "command", "List components, plugins, and what failed to load."),

@@ -53,7 +53,7 @@ def command(file: str | None, output: str, plugins: Sequence[str], as_json: bool
     be asked at any time, of a run in another terminal too, and it writes nothing.
     """
     backend = existing_backend(output, plugins)
-    code_of_record = _code_of_file(file, backend) if file is not None else None
+    code_of_record = code_of_file(file, backend) if file is not None else None
     # The runs first: what ends meanwhile is counted as done rather than not at all.
     posts = backend.posts()
     rows = rows_of(backend, posts, code_of_record)
@@ -66,7 +66,7 @@ def command(file: str | None, output: str, plugins: Sequence[str], as_json: bool
             click.echo(f"nothing is stored in {backend.location}, and no run is under way")
 
 
-def _code_of_file(file: str, backend: CacheBackend) -> Callable[[Record], str | None]:
+def code_of_file(file: str, backend: CacheBackend) -> Callable[[Record], str | None]:
     """What tells the present code of a record's task, by the classes that a task file brings.
 
     Raises:

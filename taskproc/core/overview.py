@@ -90,6 +90,19 @@ def sum_up(
     return dict(sorted(rows.items()))
 
 
+def stale_keys(
+    records: Iterable[Record],
+    location: str,
+    python: str,
+    code_of_record: Callable[[Record], str | None] | None = None,
+) -> set[TaskKey]:
+    """The keys of the stale ones among all the records that a cache holds; see `sum_up`."""
+    freshness = _Freshness()
+    for record in records:
+        freshness.add(record, is_stale_in_itself(record, location, python, code_of_record))
+    return freshness.stale()
+
+
 def is_stale_in_itself(
     record: Record,
     location: str,

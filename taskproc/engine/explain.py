@@ -211,7 +211,7 @@ def _told(event: Event) -> str:
     at, by = _moment(event.when), f" by {event.who}" if event.who else ""
     text = f": {event.text}" if event.text else ""
     if event.kind == "cleared":
-        return f"cleared by hand {at}{by}"
+        return f"{event.text or 'cleared by hand'} {at}{by}"
     if event.kind == "damaged":
         found = f", found {at}{by}" if event.when is not None else ""
         what = "damaged" if "missing" in event.text else "damaged: digest differs"
