@@ -22,6 +22,7 @@ from taskproc.core.records import (
     CodeMode,
     Event,
     Explanation,
+    Finding,
     Plan,
     Record,
     RunStats,
@@ -200,6 +201,20 @@ class Cache(Constructing, Surveying, contextlib.ContextDecorator):
         from taskproc.engine.stored_tasks import stored_tasks
 
         return stored_tasks(self, cls)
+
+    def verify(self, *, repair: bool = True) -> list[Finding]:
+        """Check every stored result against its record, as `taskproc cache verify` does.
+
+        Nothing is unpickled. With `repair` what is damaged is set aside, so that the next run
+        computes it anew, and what killed runs left is cleared away; without it nothing is written.
+        What a run holds is left alone. Returns what was found: all is well if each finding is
+        `repaired` or `harmless`.
+
+        Raises:
+            CacheError: nothing was stored here yet, or the backend can't check what it holds.
+        """
+        with self.in_use():
+            return list(self.backend.verify(repair))
 
     def put(self, task: Task, value: Any) -> None:
         """Store a value as the result of a task, as if it had been computed now.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import gzip
 import os
@@ -339,6 +340,42 @@ for step in ("append", "rename", "unlink", "remove_tree", "open_lock_file", "_cr
     setattr(ReadOnlyFiles, step, refuse)
 
 
+def test_the_lease_of_a_process_that_was_killed_is_removed_and_those_of_the_living_stay(
+    root: Path, made: Cache
+) -> None:
+    living = DirectoryCache(root)
+    assert living.lease([Number(1)._task.key])
+    program = (
+        "import os, sys; from taskproc.default_plugins.directory_cache import DirectoryCache as D;"
+        "from taskproc.interfaces import TaskKey;"
+        "cache = D(sys.argv[1]); cache.lease([TaskKey('m.T', 'ab')]); os._exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(root)], check=False, timeout=60)
+    try:
+        (told,) = found(root, repair=False)
+        assert Path(told.path).exists()
+        assert told.harmless
+        assert not told.repaired
+        (one,) = found(root)
+        assert one == dataclasses.replace(told, repaired=True)
+        assert not Path(one.path).exists()
+        assert living.stands(living.ticket())
+        assert found(root) == []
+    finally:
+        living.close()
+
+
+def test_a_record_that_this_user_may_not_read_is_told_and_left_as_it_is(root: Path, made: Cache) -> None:
+    record = entry(root, Number(1)) / "record.json"
+    record.chmod(0o666)  # others may have written it
+    (one,) = found(root)
+    assert not one.repaired
+    assert not one.harmless
+    assert record.exists()
+    record.chmod(0o600)
+    assert found(root) == []
+
+
 def test_a_cache_that_can_not_be_written_to_is_checked_and_nothing_repaired(root: Path, made: Cache) -> None:
     flip(entry(root, Number(1)) / "result.pkl.gz")
     (entry(root, Number(0)) / "record.json.0123-1-0.part").write_text("half")
@@ -359,3 +396,14 @@ def test_a_directory_that_is_no_cache_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match=r"taskproc\.json"):
         DirectoryCache(tmp_path).verify(True)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_cache_object_verifies_itself_and_can_be_used_afterwards(root: Path, made: Cache) -> None:
+    assert made.verify() == []
+    flip(entry(root, Number(1)) / "result.pkl.gz")
+    (one,) = made.verify(repair=False)
+    assert not one.repaired
+    assert not one.harmless
+    (one,) = made.verify()
+    assert one.repaired
+    assert Number(1).run_graph(executor="serial")[0] == [1] * 30

@@ -19,7 +19,9 @@ from taskproc.default_plugins.directory_cache.files import PART, Files, read_fil
 from taskproc.default_plugins.directory_cache.formats import decode_record, decompress
 from taskproc.default_plugins.directory_cache.index import read_line, signature
 from taskproc.default_plugins.directory_cache.journal import decode_event
+from taskproc.default_plugins.directory_cache.lease_file import SUFFIX
 from taskproc.default_plugins.directory_cache.names import RESERVED
+from taskproc.default_plugins.directory_cache.other_leases import OtherLeases
 from taskproc.default_plugins.directory_cache.state import State
 from taskproc.interfaces import JSON, Finding
 
@@ -37,6 +39,7 @@ def check_beside(state: State, repair: bool, posts: Sequence[Mapping[str, JSON]]
     for folder in (root, f"{root}/code"):
         yield from _check_parts(files, folder, repair and not posts)
     yield from _check_posts(state, repair)
+    yield from _check_leases(state, repair)
     yield from _check_jobs(f"{root}/jobs", posts)
 
 
@@ -45,7 +48,7 @@ def _check_lines(
 ) -> Iterator[Finding]:
     """Leave lines out of a file that are of no use; `faults_of` tells their numbers and faults."""
     try:
-        data, status = read_file(path)
+        data, status = read_file(path, limit=None)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -109,7 +112,7 @@ def _check_code(files: Files, folder: str, repair: bool) -> Iterator[Finding]:
             yield _finding(path, "it is not of this cache", repaired=False)
             continue
         try:
-            decompress(read_file(path)[0])
+            decompress(read_file(path, limit=None)[0])
         except (OSError, zlib.error):
             repaired = repair and _does(partial(files.unlink, path))
             yield _finding(path, "a text of source code that is damaged", repaired)
@@ -135,6 +138,26 @@ def _check_posts(state: State, repair: bool) -> Iterator[Finding]:
         return
     for path in dead:
         yield _finding(path, "a run that has ended left it", repair)
+
+
+class _LeavingFiles(Files):
+    """A disk from which nothing is removed, for who only looks."""
+
+    def unlink(self, path: str) -> None:
+        pass
+
+
+def _check_leases(state: State, repair: bool) -> Iterator[Finding]:
+    folder = f"{state.root}/leases"
+    leases = OtherLeases(folder, state.files if repair else _LeavingFiles())
+    try:
+        tickets = leases.tickets()
+    except OSError:  # not there
+        return
+    for ticket in tickets:
+        reading = leases.read(ticket)
+        if reading is not None and leases.remove_if_dead(ticket, reading):
+            yield _finding(f"{folder}/{ticket}{SUFFIX}", "a run that has ended left it", repair)
 
 
 def _check_jobs(folder: str, posts: Sequence[Mapping[str, JSON]]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ and never unpickled; whether it is stale is not asked.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import zlib
@@ -19,6 +20,7 @@ from taskproc.default_plugins.directory_cache.entry import DATA, FAILURE, RECORD
 from taskproc.default_plugins.directory_cache.files import PART, read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record
 from taskproc.default_plugins.directory_cache.journal import read_failure
+from taskproc.default_plugins.directory_cache.rules import Rules
 from taskproc.default_plugins.directory_cache.walking import (
     ASIDE_NAMES,
     DAMAGED_NAMES,
@@ -52,8 +54,8 @@ class Inspection(NamedTuple):
     record: Record | None
 
 
-def inspect(folder: Folder) -> Inspection:
-    """Read everything of an entry."""
+def inspect(folder: Folder, rules: Rules) -> Inspection:
+    """Read everything of an entry that is safe to read."""
     faults = list(_leftovers(folder))
     names, entry = folder.names, folder.path
     if RECORD not in names:
@@ -61,13 +63,20 @@ def inspect(folder: Folder) -> Inspection:
             text = "it has no record, as its writer was killed or the record was removed; it does not count"
             faults.append(Fault(f"{entry}/{RESULT}", text))
         return Inspection(faults, 0, None)
-    text, size, record = _record_fault(folder)
-    path = f"{entry}/{RECORD}"
-    if record is not None and not text:
-        path, text, size = _content_fault(folder, record, size)
+    path, record, size = f"{entry}/{RECORD}", None, 0
+    cure: Cure | None = "set aside"
+    try:
+        text, size, record = _record_fault(folder, rules)
+        if record is not None and record.key != folder.key:
+            cure = "set aside misplaced"
+        elif record is not None and not text:
+            path, text, size = _content_fault(folder, record, size, rules)
+    except FileNotFoundError:  # it has just gone
+        return Inspection(faults, 0, None)
+    except OSError as error:
+        # A disk that can't read it never will; what else is the matter may be so for this user, or today.
+        text, cure = f"it can't be read: {error.strerror}", cure if error.errno == errno.EIO else None
     if text:
-        is_misplaced = record is not None and record.key != folder.key
-        cure: Cure = "set aside misplaced" if is_misplaced else "set aside"
         faults.append(Fault(path, text, cure, harmless=False))
     return Inspection(faults, size, record)
 
@@ -93,14 +102,14 @@ def _leftovers(folder: Folder) -> Iterator[Fault]:
         yield Fault(f"{folder.path}/{FAILURE}", "the note of a failed job can't be read", "remove")
 
 
-def _record_fault(folder: Folder) -> tuple[str, int, Record | None]:
+def _record_fault(folder: Folder, rules: Rules) -> tuple[str, int, Record | None]:
     """What is wrong with the record by itself; the size of the result that it tells; the record."""
     if folder.names[RECORD] != "file":
         return f"a {folder.names[RECORD]} is in place of the record", 0, None
-    try:
-        decoded = decode_record(read_file(f"{folder.path}/{RECORD}")[0])
-    except OSError as error:
-        return f"it can't be read: {error.strerror}", 0, None
+    path = f"{folder.path}/{RECORD}"
+    data, status = read_file(path)
+    _check_owner(status, path, rules)
+    decoded = decode_record(data)
     if decoded is None:
         return "it is not a whole record", 0, None
     record, size = decoded
@@ -118,24 +127,32 @@ def _has_own_arguments(record: Record) -> bool:
         return False
 
 
-def _content_fault(folder: Folder, record: Record, size: int) -> tuple[str, str, int]:
+def _content_fault(folder: Folder, record: Record, size: int, rules: Rules) -> tuple[str, str, int]:
     """The file that is not what the record tells, what is the matter ("": nothing), and bytes read."""
     path = f"{folder.path}/{RESULT}"
     kind = folder.names.get(RESULT)
     if kind != "file":
         return path, f"a {kind} is in place of the result" if kind else "the result file is missing", 0
+    status = os.lstat(path)
+    _check_owner(status, path, rules)
+    found = status.st_size
+    if found != size:
+        return path, f"it is {found} bytes long instead of {size}", 0
     try:
-        found = os.lstat(path).st_size
-        if found != size:
-            return path, f"it is {found} bytes long instead of {size}", 0
-        if _payload_digest(path) != record.digest:
-            return path, "its digest is not the one in its record", size
-    except (OSError, zlib.error) as error:
-        return path, f"it can't be read: {error}", size
+        digest = _payload_digest(path)
+    except zlib.error as error:
+        return path, f"it can't be decompressed: {error}", size
+    if digest != record.digest:
+        return path, "its digest is not the one in its record", size
     if record.data:
         fault, _ = DataFiles().check(folder.path, record.data)
         return f"{folder.path}/{DATA}", fault, size + sum(file.size for file in record.data)
     return path, "", size
+
+
+def _check_owner(status: os.stat_result, path: str, rules: Rules) -> None:
+    if fault := rules.fault(status, path):
+        raise PermissionError(errno.EPERM, fault, path)
 
 
 def _payload_digest(path: str) -> str:

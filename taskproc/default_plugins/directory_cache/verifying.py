@@ -34,7 +34,7 @@ def verify(
             if isinstance(place, Stray):
                 yield Finding(None, place.path, f"a {place.what} that is not of this cache", harmless=True)
                 continue
-            found = inspect(place)
+            found = inspect(place, state.files.rules)
             if found.faults:
                 yield from checks.settle(place, found)
             if checked is not None and place.key is not None:
@@ -63,7 +63,7 @@ class _Verification:
     def _look_again(self, folder: Folder, key: TaskKey) -> Iterator[Finding]:
         """Without a claim: somebody may just have been writing, or may hold the key."""
         if self._backend.holder(key) is None:
-            yield from self._told(folder, _again(folder).faults)
+            yield from self._told(folder, self._again(folder).faults)
 
     def _put_right(self, folder: Folder, key: TaskKey) -> Iterator[Finding]:
         try:
@@ -77,7 +77,7 @@ class _Verification:
         try:
             told: set[Fault] = set()
             for number in range(_ROUNDS):
-                found = _again(folder)
+                found = self._again(folder)
                 cured = False
                 for fault in found.faults:
                     # From the second look on, what is new is what the repair itself has left or uncovered.
@@ -108,15 +108,14 @@ class _Verification:
             return False
         return True
 
+    def _again(self, folder: Folder) -> Inspection:
+        path, leaf = os.path.split(folder.path)
+        now = look(path, os.path.basename(path), leaf)
+        return Inspection([], 0, None) if now is None else inspect(now, self._state.files.rules)
+
     def _told(self, folder: Folder, faults: Iterable[Fault]) -> Iterator[Finding]:
         for fault in faults:
             yield _finding(folder.key, fault, repaired=False)
-
-
-def _again(folder: Folder) -> Inspection:
-    path, leaf = os.path.split(folder.path)
-    now = look(path, os.path.basename(path), leaf)
-    return Inspection([], 0, None) if now is None else inspect(now)
 
 
 def _finding(key: TaskKey | None, fault: Fault, repaired: bool) -> Finding:
