@@ -112,6 +112,26 @@ def test_a_forked_child_does_not_keep_the_claims_of_its_dead_parent(tmp_path: Pa
     cache.close()
 
 
+def test_who_died_with_a_claim_is_no_holder_of_it_and_to_ask_writes_nothing(tmp_path: Path) -> None:
+    script = """
+    cache.lease(KEYS[:1])
+    print("claimed", flush=True)
+    time.sleep(600)
+    """
+    runner = start(script, tmp_path)
+    assert runner.stdout is not None
+    assert runner.stdout.readline() == "claimed\n"
+    cache, key = DirectoryCache(tmp_path), TaskKey("taskfile.Train", f"{0:032}")
+    held = cache.holder(key)
+    assert held is not None
+    assert held.pid == runner.pid
+    runner.kill()
+    runner.communicate()
+    files = sorted(os.listdir(tmp_path / "leases"))
+    assert cache.holder(key) is None
+    assert sorted(os.listdir(tmp_path / "leases")) == files != []
+
+
 def test_a_forked_child_claims_for_itself(tmp_path: Path) -> None:
     script = """
         cache.lease(KEYS[:2])

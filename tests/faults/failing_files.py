@@ -27,7 +27,6 @@ from taskproc.interfaces import Record
 Tree = dict[str, Any]
 """What stands in a folder: bytes, or another tree, or ("link", target)."""
 
-FAULTS = ("kill", "torn", "cut", "EIO", "ENOSPC", "EACCES")
 DEATHS = ("kill", "torn", "cut")
 _STRIKES = {
     "kill": None,
@@ -36,8 +35,9 @@ _STRIKES = {
     "EIO": None,
     "ENOSPC": ("mkdir", "create", "write", "rename", "fsync"),
     "EACCES": ("mkdir", "create", "open", "rename", "unlink", "rmdir", "rmtree"),
+    "unreadable": ("read",),
 }
-"""The steps at which each fault can strike; None: all."""
+"""The steps at which each fault can strike; None: all that change something."""
 
 _STATE = struct.Struct("qqq")  # steps done, how often the fault struck, whether all is over
 _LOG = "steps"
@@ -51,11 +51,15 @@ def strikes(fault: str, step: str) -> bool:
 
 @dataclass(frozen=True)
 class Point:
-    """What is to fail: the step of this number (0: none), and with `sticky` all that follow it."""
+    """What is to fail: the step of this number (0: none), and with `sticky` all that follow it.
+
+    With `careless` nothing is brought to the disk, as if the store did not know of fsync.
+    """
 
     fault: str = "kill"
     at: int = 0
     sticky: bool = False
+    careless: bool = False
 
 
 class Control:
@@ -90,8 +94,12 @@ class Control:
              entry: Callable[[], tuple[Any, ...]] | None = None) -> Any:  # fmt: skip
         """Do `act`, unless it is its turn to fail; `half` is what can be done of it before."""
         inside = self._owner == threading.get_ident()
-        if inside or not (
-            path.startswith(f"{self.root}/") or path in (self.root, os.path.dirname(self.root))
+        # Reading is numbered apart, so that it does not have to be done over and over.
+        is_other = (kind == "read") != (self.point.fault == "unreadable")
+        if (
+            inside
+            or is_other
+            or not (path.startswith(f"{self.root}/") or path in (self.root, os.path.dirname(self.root)))
         ):
             return act()
         with self._alone():
@@ -119,7 +127,7 @@ class Control:
                 os.kill(int(Path(f"{self.folder}/runner").read_text()), signal.SIGKILL)
         if fault in DEATHS:
             _die()
-        number = getattr(errno, fault)
+        number = errno.EIO if fault == "unreadable" else getattr(errno, fault)
         raise OSError(number, os.strerror(number), path)
 
     @contextlib.contextmanager
@@ -198,13 +206,17 @@ class FailingOs:
             return descriptor
 
         if not flags & (os.O_CREAT | os.O_WRONLY | os.O_RDWR):
-            return act()
+            return int(self._control.step("read", path, act))
         kind = "open" if os.path.lexists(path) else "create"
         return int(self._control.step(kind, path, act))
 
     def close(self, descriptor: int) -> None:
         self._paths.pop(descriptor, None)
         os.close(descriptor)
+
+    def read(self, descriptor: int, size: int) -> bytes:
+        path = self._paths.get(descriptor, "")
+        return bytes(self._control.step("read", path, lambda: os.read(descriptor, size)))
 
     def write(self, descriptor: int, data: bytes) -> int:
         path = self._paths.get(descriptor, "")
@@ -227,6 +239,8 @@ class FailingOs:
         path = self._paths.get(descriptor, "")
 
         def entry() -> tuple[Any, ...]:
+            if self._control.point.careless:
+                return ("fsync, but for nothing", path)
             tree = read_tree(path)
             return ("fsync", path, dict.fromkeys(tree) if isinstance(tree, dict) else tree)
 

@@ -27,7 +27,7 @@ class Choose(Task):
         self.parts = [Choose(n - 1, k - 1), Choose(n - 1, k)] if 0 < k < n else []
 
     def run_task(self) -> int:
-        note(os.environ["RAN"], f"{type(self).task_name} {self._task.key.digest}")
+        note(os.environ["RAN"], name_of(self))
         if self.n > 1:
             print(f"choose({self.n}, {self.k}) in the edition {self.factor}")
         return sum(part.get_result() for part in self.parts) if self.parts else self.factor
@@ -41,7 +41,7 @@ class Table(Task):
         self.size = Choose(2, 1)
 
     def run_task(self) -> list[str]:
-        note(os.environ["RAN"], f"{type(self).task_name} {self._task.key.digest}")
+        note(os.environ["RAN"], name_of(self))
         (self.task_directory / "deep").mkdir()
         (self.task_directory / "deep" / "cells").write_text(f"cells {self.size.get_result()}" * 20)
         (self.task_directory / f"title {self.edition}").write_text(f"title {self.edition}")
@@ -55,7 +55,7 @@ class Report(Task):
         self.choose, self.table = Choose(3, 1), Table()
 
     def run_task(self) -> list[Any]:
-        note(os.environ["RAN"], f"{type(self).task_name} {self._task.key.digest}")
+        note(os.environ["RAN"], name_of(self))
         print("report")
         files = {
             str(path.relative_to(self.table.task_directory)): path.read_text()
@@ -65,12 +65,29 @@ class Report(Task):
         return [self.choose.get_result(), self.table.get_result(), files]
 
 
+def tasks_below(task: Task) -> list[Task]:
+    """A task and all that it rests on."""
+    if isinstance(task, Report):
+        ups: list[Task] = [task.choose, task.table]
+    else:
+        ups = [task.size] if isinstance(task, Table) else list(task.parts) if isinstance(task, Choose) else []
+    return [task, *(below for up in ups for below in tasks_below(up))]
+
+
+def names_without(report: Report, failed: set[str]) -> set[str]:
+    """The names of those tasks that rest on none of the failed."""
+    everything = tasks_below(report)
+    return {name_of(task) for task in everything if failed.isdisjoint(map(name_of, tasks_below(task)))}
+
+
+def name_of(task: Task) -> str:
+    """How `RAN` names a task."""
+    return f"{type(task).task_name} {task._task.key.digest}"
+
+
 def right_answer(edition: str) -> list[Any]:
     """What `Report` has to give."""
     factor = int(edition)
     names = ["deep", f"title {edition}"]
     files = {"deep/cells": f"cells {2 * factor}" * 20, f"title {edition}": f"title {edition}"}
     return [3 * factor, names, files]
-
-
-TASKS = 7

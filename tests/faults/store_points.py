@@ -38,7 +38,7 @@ from failing_files import (
     times_struck,
 )
 from power_cut import Replay, let_rows_hold, rows_that_hold, write_tree
-from small_graph import Choose, Report, right_answer
+from small_graph import Choose, Report, names_without, right_answer
 
 from taskproc import Cache
 from taskproc.engine import runner
@@ -59,10 +59,11 @@ class Case:
 
     Attributes:
         executor: "serial", "thread", "process", or "launched" (all behind a prefix).
-        scenario: "cold" (no cache yet), or "rerun" (all there, and all stale).
+        scenario: "cold" (no cache yet), "rerun" (all there, and all stale), or "warm" (all there).
         durable: whether each result is synced, as if it had taken long.
         fault, at, sticky: see `Point`.
         way, seed: what a power cut leaves; see `power_cut`.
+        careless: whether the store does not sync at all; to see that this is noticed.
     """
 
     executor: str
@@ -73,6 +74,12 @@ class Case:
     sticky: bool = False
     way: str = ""
     seed: int = 0
+    careless: bool = False
+
+    @property
+    def edition(self) -> str:
+        """The edition under which this run goes; what stands there before is of the first."""
+        return "1" if self.scenario == "warm" else "2"
 
 
 class Bench:
@@ -105,7 +112,7 @@ class Bench:
         """The kinds of the steps of a run in which nothing fails."""
         self._begin(case, journals=False)
         _, told = self._in_child(lambda: self._faulty_run(case))
-        if told is None or told.get("answer") != right_answer("2"):
+        if told is None or told.get("answer") != right_answer(case.edition):
             raise RuntimeError(f"a run in which nothing failed failed: {told}")
         return [str(step[0]) for step in steps_of(self._control)]
 
@@ -123,8 +130,8 @@ class Bench:
         if told is not None:
             self._judge(case, told, struck, faults)
         saved = {line.rsplit(" ", 1)[0] for line in lines_of(self._saved)}
-        if case.fault == "cut" and not case.durable:
-            saved = set()
+        if case.fault == "unreadable" or (case.fault == "cut" and not case.durable):
+            saved = set()  # what is lost may be computed again
         over, told = self._in_child(lambda: self._check(case, saved))
         if not over:
             faults["stuck"].append("the run after it")
@@ -139,9 +146,9 @@ class Bench:
 
     def _begin(self, case: Case, journals: bool) -> None:
         self._clean()
-        if case.scenario == "rerun":
+        if case.scenario != "cold":
             shutil.copytree(self._before, self._root)
-        point = Point(case.fault, case.at, case.sticky)
+        point = Point(case.fault, case.at, case.sticky, case.careless)
         Control.make(self._control, self._root, point, journals)
 
     def _clean(self) -> None:
@@ -156,7 +163,7 @@ class Bench:
             self._root, control=str(self._control), saved=str(self._saved), durable=case.durable
         )
         backend.put_under()
-        return self._run("2", case.executor, backend)
+        return self._run(case.edition, case.executor, backend)
 
     def _run(self, edition: str, executor: str, backend: FaultyCache | None = None) -> dict[str, Any]:
         """Run the graph; what it came to, its errors in words."""
@@ -170,9 +177,14 @@ class Bench:
             options = {"executor": "serial", "prefixes": dict.fromkeys(names, "env")}
         try:
             with Cache(backend or self._root):
-                answer, _ = Report().run_graph(max_workers=2, on_error="continue", **options)
+                report = Report()
+                answer, _ = report.run_graph(max_workers=2, on_error="continue", **options)
         except Exception as error:
-            return {"errors": [_described(one) for one in _leaves(error)], "warnings": told}
+            leaves = _leaves(error)
+            failed = {one for one in leaves if isinstance(one, FailedTaskError)}
+            names = {f"{one.task_name} {one.task_key}" for one in failed}
+            apart = sorted(names_without(report, names)) if failed else []
+            return {"errors": list(map(_described, leaves)), "warnings": told, "apart": apart}
         return {"answer": answer, "warnings": told}
 
     def _await_workers(self) -> None:
@@ -186,7 +198,7 @@ class Bench:
     def _cut_power(self, case: Case) -> None:
         root = str(self._root)
         rows = rows_that_hold(root)
-        replay = Replay(root, read_tree(str(self._before)) if case.scenario == "rerun" else None)
+        replay = Replay(root, None if case.scenario == "cold" else read_tree(str(self._before)))
         replay.steps(steps_of(self._control))
         replay.end()
         write_tree(root, replay.left(case.way, case.seed))
@@ -198,19 +210,19 @@ class Bench:
     def _judge(self, case: Case, told: Mapping[str, Any], struck: int, faults: dict[str, list[str]]) -> None:
         """Look at how the failing run itself ended."""
         if "answer" in told:
-            if told["answer"] != right_answer("2"):
+            if told["answer"] != right_answer(case.edition):
                 faults["wrong"].append(f"the failing run gave {told['answer']}")
         elif not struck:
             faults["other"].append(f"it failed though nothing did: {told}")
         if case.fault in DEATHS:
             return
         errors = told.get("errors", ())
-        reason = os.strerror(getattr(errno, case.fault))
+        reason = "" if case.fault == "unreadable" else os.strerror(getattr(errno, case.fault))
         for error in errors:
-            if not (error["clear"] and reason in error["text"] and str(self._root) in error["text"]):
+            if not (error["clear"] and reason in error["text"] and (str(self._root) in error["text"])):
                 faults["other"].append(f"no clear error: {error}")
-        if errors and not case.sticky and errors[0]["type"] == FailedTaskError.__name__:
-            faults["other"] += self._untouched_and_missing(len(errors))
+        if not case.sticky:
+            faults["other"] += self._others_went_on(told)
         aids = [path for path in paths_struck(self._control) if _AID.search(path)]
         if errors and aids and (not case.sticky or len(aids) == struck):
             faults["other"].append(f"what is only an aid failed a run: {aids}: {errors}")
@@ -219,16 +231,16 @@ class Bench:
         if parts and not (case.sticky and strikes(case.fault, "unlink")):
             faults["other"].append(f"half a file stays: {parts}")
 
-    def _untouched_and_missing(self, failed: int) -> list[str]:
-        """One task failed, and with it what rests on it: is all the rest there?"""
+    def _others_went_on(self, told: Mapping[str, Any]) -> list[str]:
+        """By one fault one task failed: is all that does not rest on it there?"""
+        names = [error["type"] for error in told.get("errors", ())]
         done = {line.rsplit(" ", 1)[0] for line in lines_of(self._saved)}
-        ran = set(lines_of(self._ran))
-        missing = ran - done
-        return (
-            [f"{failed} tasks failed by one fault; not saved: {missing}"]
-            if len(missing) > 1 or failed > 1
-            else []
-        )
+        if FailedTaskError.__name__ not in names or not done:
+            return []
+        missing = set(told["apart"]) - done
+        if len(names) > 1 or missing:
+            return [f"by one fault {len(names)} tasks failed: {told}; others that were left out: {missing}"]
+        return []
 
     def _check(self, case: Case, saved: set[str]) -> dict[str, list[str]]:
         """On a sound disk: the cache is whole, the next run is right, and the one after has nothing to do."""
@@ -236,14 +248,16 @@ class Bench:
         faults["other"] += self._verify()
         for number in (1, 2):
             self._ran.unlink(missing_ok=True)
-            told = self._run("2", "serial")
-            if told.get("answer") != right_answer("2"):
+            told = self._run(case.edition, "serial")
+            if told.get("answer") != right_answer(case.edition):
                 faults["wrong"].append(f"run {number} after it: {told}")
             ran = lines_of(self._ran)
             again = [line for line in ran if line in saved or number == 2]
             if again:
                 faults["lost"].append(f"run {number} computed again: {again}")
-            if case.fault != "cut" and any(DamagedEntryWarning.__name__ in one for one in told["warnings"]):
+            if case.fault not in ("cut", "unreadable") and any(
+                DamagedEntryWarning.__name__ in one for one in told["warnings"]
+            ):
                 faults["other"].append(f"run {number} found damage: {told['warnings']}")
         parts = [str(path) for path in self._root.glob("*/*/*.part")]
         if parts:

@@ -95,6 +95,11 @@ def points() -> Iterator[Points]:
 
 def cases_of(kind: Case, steps: Sequence[str]) -> Iterator[Case]:
     """All the cases of a run that takes these steps."""
+    if kind.get("fault") == "unreadable":
+        for at in range(1, len(steps) + 1):
+            yield {**kind, "at": at}
+            yield {**kind, "at": at, "sticky": True}
+        return
     for at, step in enumerate(steps, start=1):
         for fault in ("kill", "torn"):
             if strikes(fault, step):
@@ -112,11 +117,26 @@ def all_cases(points: Points, executors: Sequence[str]) -> list[Case]:
     kinds: list[Case] = [
         {"executor": executor, "scenario": scenario, "durable": durable}
         for executor in executors
-        for scenario in ("cold", "rerun")
-        for durable in (True, False)
+        for scenario, durable in (
+            ("cold", True),
+            ("cold", False),
+            ("rerun", True),
+            ("rerun", False),
+            ("warm", False),
+        )
     ]
+    kinds += [{**kind, "fault": "unreadable"} for kind in kinds if not kind["durable"]]
     counted = points.ask({**kind, "counts": True} for kind in kinds)
     return [case for kind, told in zip(kinds, counted, strict=True) for case in cases_of(kind, told["steps"])]
+
+
+def test_a_store_that_does_not_sync_would_be_found_out(points: Points) -> None:
+    """And what would be found of one that does: nothing."""
+    case: Case = {"executor": "serial", "scenario": "cold", "durable": True, "fault": "cut", "way": "none"}
+    for careless in (True, False):
+        cases = [{**case, "at": at, "careless": careless} for at in (60, 90, 120)]
+        lost = [bool(verdict["faults"]["lost"]) for verdict in points.ask(cases)]
+        assert lost == [careless] * 3
 
 
 def some(cases: list[Case], number: int) -> list[Case]:

@@ -222,7 +222,10 @@ class Leases:
         with suppress(OSError):
             for ticket in sorted(self._others.tickets()):
                 reading = self._others.read(ticket) if ticket not in ours else None
-                if reading is not None and reading.claims([mark]):
+                if reading is None or not reading.claims([mark]):
+                    continue
+                # Who only waits for another's claim has nobody else to find out that it is a dead one's.
+                if not self._others.is_dead(ticket, reading):
                     return self._others.holder(reading)
         return None
 

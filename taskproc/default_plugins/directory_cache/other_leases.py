@@ -110,6 +110,13 @@ class OtherLeases:
 
     def remove_if_dead(self, ticket: str, reading: Reading) -> bool:
         """Remove a file, of which this is a reading, if its owner is dead; whether it is gone now."""
+        return self._is_dead(ticket, reading, removes=True)
+
+    def is_dead(self, ticket: str, reading: Reading) -> bool:
+        """Whether the owner of a file, of which this is a reading, is known to be dead."""
+        return self._is_dead(ticket, reading, removes=False)
+
+    def _is_dead(self, ticket: str, reading: Reading, removes: bool) -> bool:
         path = self._path(ticket)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -127,13 +134,14 @@ class OtherLeases:
             needed = patience(owner, self._here, has_lock, state)
             if needed is None or self._stands_still(ticket, reading.beat) < needed:
                 return False
-            if is_at(descriptor, path):
+            if removes and is_at(descriptor, path):
                 self._files.unlink(path)
         except OSError:
             return False
         finally:
             os.close(descriptor)
-        self._still.pop(ticket, None)
+        if removes:
+            self._still.pop(ticket, None)
         return True
 
     def _stands_still(self, ticket: str, beat: tuple[int, bytes]) -> float:
