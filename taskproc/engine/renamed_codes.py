@@ -8,12 +8,14 @@ and never makes a stale one stand: a fingerprint only counts if the code of toda
 from __future__ import annotations
 
 import ast
+import functools
 import os
 from collections.abc import Iterable
 from dataclasses import replace
 
 from taskproc.core.fingerprint import read_fingerprint
 from taskproc.engine.reachable_code.description import CodeDescription, PartDescription, renamed
+from taskproc.engine.reachable_code.source_file import undisturbed
 from taskproc.interfaces import CacheBackend
 
 
@@ -136,7 +138,8 @@ def _defined(paths: Iterable[str]) -> set[str]:
     for path in paths:
         try:
             with open(path, "rb") as file:
-                tree = ast.parse(file.read())
+                text = file.read()
+            tree = undisturbed(functools.partial(ast.parse, text))
         except (OSError, SyntaxError, ValueError, RecursionError):
             continue
         for statement in tree.body:

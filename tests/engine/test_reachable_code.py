@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import json
 import linecache
 import math
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +28,7 @@ from taskproc.core.arguments import Encoder
 from taskproc.core.task import Task, task_class
 from taskproc.engine.reachable_code import CodeReader
 from taskproc.engine.reachable_code.differences import differences
+from taskproc.engine.reachable_code.source_file import SourceFile
 from taskproc.errors import ArgumentError
 from taskproc.modules import load_file
 
@@ -1028,3 +1031,36 @@ def test_a_class_costs_at_most_a_millisecond(folder: Path) -> None:
         best = min(best, (time.process_time() - start) / len(classes))
     project.forget()
     assert best < 1e-3
+
+
+def test_threads_that_read_source_at_the_same_time_do_not_disturb_each_other() -> None:
+    """CPython before 3.13 takes the depth of both for that of one, where the collector lets the other in."""
+    text = "\n".join(f"def f{n}(x):\n    return [(x + {n}) * 2 for x in range({n}) if x]" for n in range(150))
+    faults: list[BaseException] = []
+
+    def let_others_in(*_: object) -> None:
+        for _ in range(50):
+            pass
+
+    def read_again_and_again() -> None:
+        try:
+            for _ in range(25):
+                assert SourceFile(text).compiled("f1")
+        except BaseException as error:
+            faults.append(error)
+
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+    gc.callbacks.append(let_others_in)
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(50)
+    try:
+        threads = [threading.Thread(target=read_again_and_again) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+    finally:
+        gc.set_threshold(*threshold)
+        sys.setswitchinterval(interval)
+        gc.callbacks.remove(let_others_in)
+    assert faults == []

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import CodeType
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from taskproc.core.fingerprint import normal_form
 from taskproc.core.records import content_digest
@@ -23,6 +24,27 @@ from taskproc.engine.reachable_code.bindings import (
 )
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+T = TypeVar("T")
+
+_TRIES = 100
+_PAUSE = 0.001
+"""Seconds until another thread's tree is likely to be done."""
+
+
+def undisturbed(convert: Callable[[], T]) -> T:
+    """What `convert` makes of or from a syntax tree, whatever other threads do with theirs meanwhile.
+
+    Before 3.13 Python counts how deep it is in the trees of all threads together, and where
+    the garbage collector lets another thread in, it raises SystemError for what is in order
+    (python/cpython#106905).
+    """
+    for _ in range(_TRIES):
+        try:
+            return convert()
+        except SystemError:
+            time.sleep(_PAUSE)
+    return convert()
 
 
 class SourceFile:
@@ -42,7 +64,7 @@ class SourceFile:
     def __init__(self, text: bytes | str, path: str = "") -> None:
         self.text = text
         self.path = path
-        self.tree = ast.parse(text)
+        self.tree = undisturbed(lambda: ast.parse(text))
         self.definitions: dict[str, list[Definition]] = {}
         self.bindings: dict[str, list[ast.stmt]] = {}
         self._conditions: dict[int, tuple[ast.stmt, ...]] = {}
@@ -131,7 +153,9 @@ class SourceFile:
         if self._compiled is None:
             self._compiled = {}
             try:
-                top = compile(self.tree, "", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+                top = undisturbed(
+                    lambda: compile(self.tree, "", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+                )
             except (SyntaxError, ValueError, RecursionError):
                 return []
             stack = [top]
