@@ -75,9 +75,10 @@ def as_lines(plan: Pruning, busy: Collection[TaskKey], dry_run: bool, verbose: b
     stays = f"; {_results(choice.stays)} ({size_for_people(choice.stays_bytes)}) left" if choice else ""
     lines.append(f"{told(plan)} {'would be' if dry_run else 'were'} removed{stays}")
     if choice is not None and choice.resting:
+        verb = "rests" if choice.resting == 1 else "rest"
         lines.append(
-            f"  {_results(choice.resting)} of those left rest on what goes: a run that asks for them"
-            " computes them anew"
+            f"  {_results(choice.resting)} of those left {verb} on what goes: a run that asks for"
+            " such a one computes it anew"
         )
     if choice is not None and choice.over:
         lines.append(

@@ -173,7 +173,7 @@ def test_prune_by_age_and_size_removes_whole_folders_and_tells_how_much(run: Run
     done = run("cache", "prune", "cache", "--larger-than", "4kB", "--yes")
     assert (done.returncode, done.stderr) == (0, "")
     assert "2 results (10.1 kB) were removed; 3 results" in done.stdout
-    assert "1 result of those left rest on what goes" in done.stdout
+    assert "1 result of those left rests on what goes" in done.stdout
     assert not (cache / "tasks.Train").exists()
     assert "pruned at" in run("why", "tasks.py:Train", "-a", "year=22", "-o", "cache").stdout
     assert run("cache", "prune", "cache", "--older-than", "0s", "-y").returncode == 0
