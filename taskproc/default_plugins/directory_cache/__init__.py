@@ -12,10 +12,11 @@ What a stored result means, and when it is stale, is the engine's to know.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -147,9 +148,10 @@ class DirectoryCache(Answers):
         except zlib.error as error:
             raise _damaged(key, path, str(error)) from error
         except OSError as error:
-            if (fault := _FAULTS.get(error.errno or 0)) is None:
+            told = _FAULTS.get(error.errno or 0)
+            if told is None:
                 raise
-            raise _damaged(key, path, fault) from error
+            raise _damaged(key, path, told) from error
         if content_digest(payload) != digest:
             raise _damaged(key, path, "its digest is not the one in its record")
         return payload
@@ -198,7 +200,8 @@ class DirectoryCache(Answers):
         """Forget these tasks' results, logs and data. An existing data directory stays, empty.
 
         Raises:
-            CacheError: the root is not a cache of ours; nothing is removed.
+            CacheError: the root is not a cache of ours, and nothing is removed; or it can't be
+                written to.
         """
         if roots.may_delete(self.location):
             for key in keys:
@@ -207,24 +210,35 @@ class DirectoryCache(Answers):
                     raise CacheError(
                         f"{folder!r} is a link, and nothing is removed behind it; remove it by hand"
                     )
-                entries.discard(self._state.files, self._state.paths.entry(key))
+                with self._writing():
+                    entries.discard(self._state.files, self._state.paths.entry(key))
 
     def discard_all(self, task_name: str) -> None:
         """Forget every result of tasks of this name (see `discard`)."""
         if not roots.may_delete(self.location):
             return
         files, folder = self._state.files, self._state.paths.task(task_name)
-        if os.path.islink(folder):
-            files.unlink(folder)
-        elif os.path.isdir(folder):
-            for name in os.listdir(folder):
-                entries.discard(files, f"{folder}/{name}")
-            files.remove_directory(folder)
+        with self._writing():
+            if os.path.islink(folder):
+                files.unlink(folder)
+            elif os.path.isdir(folder):
+                for name in os.listdir(folder):
+                    entries.discard(files, f"{folder}/{name}")
+                files.remove_directory(folder)
 
     def set_aside(self, key: TaskKey) -> None:
         """Rename the files of a damaged entry, the record first: `result.pkl.gz.damaged`."""
         if not self._state.is_behind_link(key):
-            entries.set_aside(self._state.files, self._state.paths.entry(key))
+            with self._writing():
+                entries.set_aside(self._state.files, self._state.paths.entry(key))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Tell people, and not the program, of a cache that can't be written to."""
+        try:
+            yield
+        except OSError as error:
+            raise roots.unwritable(self.location, error) from error
 
     # Claims
 
