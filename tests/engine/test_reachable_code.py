@@ -1038,7 +1038,7 @@ def test_threads_that_read_source_at_the_same_time_do_not_disturb_each_other() -
     text = "\n".join(f"def f{n}(x):\n    return [(x + {n}) * 2 for x in range({n}) if x]" for n in range(150))
     faults: list[BaseException] = []
 
-    def let_others_in(*_: object) -> None:
+    def let_others_in(phase: str, info: dict[str, int]) -> None:
         for _ in range(50):
             pass
 

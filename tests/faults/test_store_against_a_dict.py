@@ -494,7 +494,7 @@ def test_store_and_runner_do_as_a_dict_would(
             max_examples=EXAMPLES * (100 if thorough else 1),
             stateful_step_count=STEPS,
             deadline=None,
-            suppress_health_check=list(hypothesis.HealthCheck),
+            suppress_health_check=[hypothesis.HealthCheck.too_slow],
             print_blob=True,
         ),
     )
