@@ -37,6 +37,7 @@ from taskproc.interfaces import (
     StoredEntry,
     TaskKey,
     UpstreamRecord,
+    arguments_digest,
     content_digest,
 )
 from taskproc.registry.components import CACHE_BACKEND, EXECUTOR, LAUNCHER, fault_of_class
@@ -794,6 +795,43 @@ class CacheBackendContract(ABC):
         backend.data_directory(example_key("taskfile.Begun"), create=True)
         assert list(self.listed(tmp_path)) == [whole]
         assert self.make(tmp_path).task_names() == [whole.name]
+
+    def test_what_takes_room_is_told_of_each_task_and_what_is_pruned_is_gone_for_good(
+        self, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        self.needs(backend, "usage", "prune")
+        names = ["taskfile.Train", "a/b.C", "..", "x." + "long" * 100, "jobs"]
+        records = [self.store(backend, example_key(name)) for name in names]
+        records.append(self.store_with_data(backend, example_key("with.Data"), "five!"))
+        keys = {record.key for record in records}
+        told = list(self.make(tmp_path).usage())
+        assert {one.key for one in told if one.kind == "results" and one.bytes > 0} == keys
+        assert [one.bytes for one in told if one.kind == "data"] == [10]
+        gone = {example_key("with.Data"), example_key("..")}
+        assert backend.lease(gone) == gone
+        backend.prune([*gone, example_key("taskfile.Unknown")])
+        backend.prune([example_key("jobs")], "damaged")
+        backend.prune([example_key("jobs")], "failures")
+        backend.release(gone)
+        assert set(self.make(tmp_path).look_up(keys)) == keys - gone
+        assert {one.key for one in self.make(tmp_path).usage() if one.key is not None} == keys - gone
+        assert not backend.data_directory(example_key("with.Data"), create=False).exists()
+
+    def test_a_sound_cache_is_verified_without_a_finding_and_changes_nothing(
+        self, backend: CacheBackend, tmp_path: Path
+    ) -> None:
+        self.needs(backend, "verify")
+        args = {"rate": 0.1, "name": "caf\u00e9"}
+        keys = [TaskKey(name, arguments_digest(args)) for name in ("taskfile.Train", "a/b.C", "jobs")]
+        for key in keys:
+            self.store(backend, key, args=args)
+        backend.close()
+        before = {path: path.read_bytes() for path in self.stored_files(tmp_path)}
+        checked: dict[TaskKey, int] = {}
+        for repair in (False, True):
+            assert list(self.make(tmp_path).verify(repair, checked.__setitem__)) == []
+            assert set(checked) == set(keys)
+        assert {path: path.read_bytes() for path in self.stored_files(tmp_path)} == before
 
     # What happened
 

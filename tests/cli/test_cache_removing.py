@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -229,6 +230,49 @@ def test_prune_removes_remains_of_damage_and_failures_and_no_result(run: Run, ca
     assert run("cache", "prune", "cache", "--failures", "--yes").returncode == 0
     assert not (cache / "tasks.Fails").exists()
     assert results(cache) == left
+
+
+def test_a_run_under_way_computes_anew_what_is_pruned_from_under_it(
+    run: Run, start: Callable[..., subprocess.Popen[str]], write: Write, tmp_path: Path
+) -> None:
+    write(
+        "slow.py",
+        """
+        import time
+        from pathlib import Path
+        from taskproc import Task
+
+        class Load(Task):
+            def run_task(self):
+                return 40
+
+        class Slow(Task):
+            def run_task(self):
+                Path("begun").touch()
+                while not Path("go").exists():
+                    time.sleep(0.01)
+                return 2
+
+        class Main(Task):
+            def __init__(self):
+                self.load, self.slow = Load(), Slow()
+            def run_task(self):
+                print(self.load.get_result() + self.slow.get_result())
+        """.replace("\n        ", "\n"),
+    )
+    assert run("slow.py:Load", "-o", "cache").returncode == 0
+    process = start("slow.py", "-o", "cache")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    done = run("cache", "prune", "cache", "--older-than", "0s", "--yes")
+    assert "1 result (" in done.stdout
+    assert run("cache", "verify", "cache").returncode == 0
+    (tmp_path / "go").touch()
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "42\n")
 
 
 def test_nothing_is_removed_behind_a_link(run: Run, cache: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,45 @@ def test_a_dry_run_tells_damage_with_exit_code_1_and_the_real_one_repairs_it_wit
     assert "2 harmless" in again.stdout
     assert run("tasks.py", "-o", "cache").stdout == "47\n"
     assert dry.stderr == done.stderr == again.stderr == ""
+
+
+def test_after_a_run_is_killed_verify_puts_back_what_it_had_set_aside_and_nothing_is_lost(
+    run: Run, start: Callable[..., subprocess.Popen[str]], write: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    program = """
+import time
+from pathlib import Path
+from taskproc import Task
+
+class Main(Task):
+    def run_task(self):
+        (self.task_directory / "model").write_text("m" * 100)
+        Path("begun").touch()
+        while Path("wait").exists():
+            time.sleep(0.01)
+        print("whole")
+"""
+    write("slow.py", program)
+    assert run("slow.py", "-o", "cache").stdout == "whole\n"
+    (tmp_path / "begun").unlink()
+    (tmp_path / "wait").touch()
+    process = start("slow.py", "-o", "cache")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    beside = run("cache", "verify", "cache")
+    assert (beside.returncode, beside.stdout.endswith("nothing is wrong\n")) == (0, True)
+    process.kill()
+    process.wait(60)
+    # Its worker ends with it, and only then its claims are nobody's.
+    while "record.json.aside" in os.listdir(next((tmp_path / "cache" / "slow.Main").iterdir())):
+        assert run("cache", "verify", "cache").returncode == 0
+        assert time.monotonic() < deadline
+    shown = run("cache", "show", "cache", "Main").stdout
+    assert "data/model" in shown
+    assert run("cache", "verify", "cache").returncode == 0
 
 
 def test_json_is_one_object_with_counts_and_all_findings(run: Run, cache: Path) -> None:

@@ -253,6 +253,10 @@ def test_a_result_whose_writer_died_before_its_record_is_told_and_replaced_by_th
     root: Path, made: Cache
 ) -> None:
     (entry(root, Number(1)) / "record.json").unlink()
+    living = DirectoryCache(root)
+    assert living.lease([Number(1)._task.key])
+    assert found(root) == []  # it may be about to write it
+    living.close()
     (one,) = found(root)
     assert one.harmless
     assert (entry(root, Number(1)) / "result.pkl.gz").exists()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from taskproc.default_plugins.directory_cache import entry as entries
+from taskproc.default_plugins.directory_cache.entry import RECORD, RESULT
 from taskproc.default_plugins.directory_cache.housekeeping import check_beside
 from taskproc.default_plugins.directory_cache.inspecting import Fault, Inspection, inspect
 from taskproc.default_plugins.directory_cache.state import State
@@ -54,7 +55,10 @@ class _Verification:
     def settle(self, folder: Folder, found: Inspection) -> Iterator[Finding]:
         """Tell the faults of an entry, and repair what can be."""
         if folder.key is None or not any(fault.cure for fault in found.faults):
-            yield from self._told(folder, found.faults)
+            # A result without a record may be that of a job which is just saving it.
+            is_new = RESULT in folder.names and RECORD not in folder.names
+            if not (is_new and folder.key is not None and self._backend.holder(folder.key) is not None):
+                yield from self._told(folder, found.faults)
         elif not self._repair or not self.can_write:
             yield from self._look_again(folder, folder.key)
         else:
