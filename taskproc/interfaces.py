@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, 
 
 from taskproc.core.arguments import ArgumentType
 from taskproc.core.arguments import digest as _digest
+from taskproc.core.masking import mask_text, mask_words
 from taskproc.core.records import (
     JSON,
     DataFile,
@@ -74,6 +75,8 @@ __all__ = [
     "UsageKind",
     "arguments_digest",
     "content_digest",
+    "mask_text",
+    "mask_words",
 ]
 
 

@@ -10,11 +10,11 @@ import shlex
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from taskproc.errors import PrefixError
 from taskproc.hookspecs import hookimpl
-from taskproc.interfaces import Job, Launcher
+from taskproc.interfaces import Job, Launcher, mask_text
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _HOME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*=)?~")
@@ -64,7 +64,7 @@ class PrefixLauncher(Launcher):
             del words[0]
         if not words or not words[0]:
             raise PrefixError(
-                f"prefix {self.prefix!r} has no command; leave the prefix out to run without one"
+                f"prefix {_shown(self.prefix)!r} has no command; leave the prefix out to run without one"
             )
         if not isinstance(self.prefix, str):
             object.__setattr__(self, "prefix", tuple(self.prefix))  # a list would make it unhashable
@@ -114,10 +114,17 @@ def _checked(prefix: Sequence[str]) -> list[str]:
     words = list(prefix)
     for word in words:
         if not isinstance(word, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise PrefixError(f"prefix {prefix!r} holds {word!r}: every word is a str")
+            raise PrefixError(f"prefix {_shown(prefix)!r} holds {word!r}: every word is a str")
         if "\0" in word:
-            raise PrefixError(f"prefix {prefix!r} holds a null character, which no command can take")
+            raise PrefixError(f"prefix {_shown(prefix)!r} holds a null character, which no command can take")
     return words
+
+
+def _shown(prefix: Any) -> Any:
+    """A prefix as it may be shown: the values of its NAME=value words may be secrets."""
+    if isinstance(prefix, str):
+        return mask_text(prefix)
+    return [_shown(word) if isinstance(word, str) else word for word in prefix]
 
 
 def _split(text: str) -> list[str]:
@@ -134,7 +141,9 @@ def _split(text: str) -> list[str]:
             raise _needs_shell(text, raw)
         elif kind == "open":
             fault = "ends in a backslash" if raw == "\\" else f"has an open quote ({raw})"
-            raise PrefixError(f"prefix {text!r} {fault}: close it, or give the prefix as a list of words")
+            raise PrefixError(
+                f"prefix {_shown(text)!r} {fault}: close it, or give the prefix as a list of words"
+            )
         elif kind != "continued":
             before, word = word or "", (word or "") + _content(text, piece)
             home = _HOME.match(word)
@@ -156,9 +165,9 @@ def _content(text: str, piece: re.Match[str]) -> str:
 
 
 def _needs_shell(text: str, mark: str) -> PrefixError:
-    inner = text.strip() + ' "$@"'
+    inner = _shown(text.strip()) + ' "$@"'
     return PrefixError(
-        f"prefix {text!r} has {mark!r}, which only a shell understands, and no shell is in between. "
+        f"prefix {_shown(text)!r} has {mark!r}, which only a shell understands, and no shell is in between. "
         f"Ask for one: sh -c {shlex.quote(inner)} sh. "
         "If it is meant literally, put it in single quotes or give the prefix as a list of words"
     )

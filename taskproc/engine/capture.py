@@ -113,8 +113,9 @@ class _Spool:
 
     def redirect(self) -> None:
         if self._size() is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
             self._fd = os.open(self.path, flags, 0o600)
+            os.fchmod(self._fd, 0o600)  # whatever the umask
             self._inode = _inode(os.fstat(self._fd))
         os.dup2(cast(int, self._fd), self._target)
 

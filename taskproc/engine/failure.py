@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from taskproc.core.masking import mask_words
 from taskproc.core.records import JSON, Failure, Job, Outcome
 from taskproc.engine.pickling import dumps, loads
 from taskproc.errors import FailedTaskError, TaskprocError
@@ -118,4 +119,5 @@ def launched_failure(job: Job, argv: Sequence[str], returncode: int, explanation
     message = f"the command {argv[0]!r} {_ending(returncode)} and left no result"
     if explanation:
         message += f": {explanation}"
-    return Failure("launched job", f"{message} (label {job.label!r}, command: {shlex.join(argv)})")
+    command = shlex.join(mask_words(argv))
+    return Failure("launched job", f"{message} (label {job.label!r}, command: {command})")

@@ -12,8 +12,10 @@ Knows nothing of how jobs are launched, nor of what is in the orders.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +54,25 @@ def write(path: Path, content: bytes) -> None:
     aside.replace(path)
 
 
+def read_own(path: Path) -> bytes:
+    """A file of a job's folder, of whoever runs this, or of root; what others wrote could be any code.
+
+    Raises OSError, PermissionError for a file that is not safe to read.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    with open(os.open(path, flags), "rb") as stream:
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise PermissionError(errno.EPERM, "it is no regular file", str(path))
+        if status.st_uid not in (0, os.geteuid()):
+            fault = f"it belongs to another user (uid {status.st_uid}), and reading it could run their code"
+            raise PermissionError(errno.EPERM, fault, str(path))
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            fault = "others can write to it, and reading it could run their code"
+            raise PermissionError(errno.EPERM, fault, str(path))
+        return stream.read()
+
+
 def write_facts(folder: Path, facts: Mapping[str, JSON]) -> None:
     """Write what another run is to know of the job. Raises OSError."""
     write(folder / FACTS_FILE, json.dumps({"format": _FORMAT, **facts}, indent=1).encode())
@@ -60,7 +81,7 @@ def write_facts(folder: Path, facts: Mapping[str, JSON]) -> None:
 def read_facts(folder: Path) -> dict[str, Any]:
     """What `write_facts` wrote; nothing where that can't be read, or is another version's."""
     try:
-        facts: Any = json.loads((folder / FACTS_FILE).read_bytes())
+        facts: Any = json.loads(read_own(folder / FACTS_FILE))
     except (OSError, ValueError):
         return {}
     return facts if isinstance(facts, dict) and facts.get("format") == _FORMAT else {}

@@ -29,7 +29,9 @@ class Intents:
         """Note moves before they are made, in place of those noted before."""
         content = [[list(key), dataclasses.asdict(record)] for key, record in moves]
         part = self._path.with_suffix(".part")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        part.unlink(missing_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        os.fchmod(descriptor, 0o600)  # whatever the umask
         with os.fdopen(descriptor, "w") as file:
             json.dump(content, file)
             file.flush()

@@ -18,6 +18,7 @@ from taskproc.core.task import Task
 from taskproc.engine.codes import Codes
 from taskproc.engine.input_files import InputFiles
 from taskproc.engine.jobs import InputOrder
+from taskproc.engine.masking import Secrets
 from taskproc.engine.pickling import dumps
 from taskproc.engine.versions import python_minor
 from taskproc.interfaces import CacheBackend
@@ -54,6 +55,7 @@ class Surveying:
     encoder: Encoder
     codes: Codes
     inputs: InputFiles
+    secrets: Secrets | None = None
 
     def survey(self, task: Task, code: CodeMode, force: bool) -> Survey:
         """Look at all that a task needs, and at what is stored of it; writes nothing."""
@@ -93,9 +95,15 @@ class Surveying:
             "code": (self.codes.of if now is None else now.code_of)(type(task), names),
             "attributes_digest": attributes,
             "inputs": tuple([self._input_order(file) for file in node.inputs]) if node.inputs else (),
-            "left": {name: _brief(value) for name, value in left.items()} if left else None,
+            "left": {name: _brief(value) for name, value in self._shown(left).items()} if left else None,
             "notes": notes or None,
         }
+
+    def _shown(self, left: Mapping[str, JSON]) -> dict[str, JSON]:
+        """Attributes as people may see them, in records and on screens."""
+        if self.secrets is None:
+            self.secrets = Secrets()
+        return {name: self.secrets.mask_json(value) for name, value in left.items()}
 
     def _input_order(self, file: Input) -> InputOrder:
         reading = self.inputs.last(file.now.place)
@@ -106,6 +114,7 @@ class Surveying:
     def circumstances(self, code: CodeMode, force: bool) -> Circumstances:
         """What holds for a look at a graph of this Cache, now."""
         look = self.codes.refresh()
+        self.secrets = None  # the environment may have changed
         return Circumstances(
             location=self.location,
             python=python_minor(),

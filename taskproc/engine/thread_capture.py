@@ -86,7 +86,9 @@ class _Destination:
     def _stream(self) -> io.TextIOWrapper:
         if self._file is None:
             # Line by line, so that the log can be read while the task runs.
-            binary = self._path.open("wb")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            binary = open(os.open(self._path, flags, 0o600), "wb")  # noqa: SIM115 - closed in close
+            os.fchmod(binary.fileno(), 0o600)  # whatever the umask
             self._file = io.TextIOWrapper(binary, _ENCODING, _ERRORS, newline="\n", line_buffering=True)
         return self._file
 

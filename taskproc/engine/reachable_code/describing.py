@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Sequence
 
+from taskproc.engine.masking import Secrets
 from taskproc.engine.reachable_code.description import CodeDescription, PartDescription, StatedDescription
 from taskproc.engine.reachable_code.parts import Part, Source, label_of
 from taskproc.engine.reachable_code.source_file import SourceFile, first_line
@@ -23,9 +24,10 @@ def describe(
     ordered = sorted(parts, key=lambda part: (part.name, part.label, part.digest))
     places = {part: position for position, part in enumerate(ordered)}
     mine = set(own)
+    secrets = Secrets()
     files: dict[int, SourceFile] = {id(part.source.file): part.source.file for part in parts if part.source}
     return CodeDescription(
-        tuple(_part(part, part in mine) for part in ordered),
+        tuple(_part(part, part in mine, secrets) for part in ordered),
         tuple(
             StatedDescription(
                 said.name, said.kind, said.digest, said.text, tuple(sorted(places[one] for one in reached))
@@ -36,7 +38,7 @@ def describe(
     )
 
 
-def _part(part: Part, is_class: bool) -> PartDescription:
+def _part(part: Part, is_class: bool, secrets: Secrets) -> PartDescription:
     source = part.source
     return PartDescription(
         name=part.name,
@@ -47,8 +49,13 @@ def _part(part: Part, is_class: bool) -> PartDescription:
         path=source.file.path if source else "",
         file=source.file.digest if source else "",
         lines=tuple(_lines(source, node) for node in source.nodes) if source else (),
-        value=part.value if part.value is not None and len(part.value) <= _LONGEST_VALUE else None,
+        value=_shown(part.value, secrets),
     )
+
+
+def _shown(value: str | None, secrets: Secrets) -> str | None:
+    """The text of a value as people may see it; None if it is too long."""
+    return None if value is None or len(value) > _LONGEST_VALUE else secrets.mask_json_text(value)
 
 
 def _lines(source: Source, node: ast.AST) -> tuple[int, int]:
