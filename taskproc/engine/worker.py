@@ -74,7 +74,13 @@ def _run_jobs(run: OpenedRun, jobs: Sequence[JobOrder], announcer: Announcer | N
 
 
 def run_job(run: OpenedRun, job: JobOrder) -> Answer:
-    """Do one job: compute, save, and say how it ended."""
+    """Do one job: compute, save, and say how it ended.
+
+    One whose claim others have taken over, as its run had stood still for long, leaves everything
+    as it is and is returned: what stands there now is theirs.
+    """
+    if not run.backend.stands(job.ticket):
+        return Answer(Outcome(job.key, "returned"))
     binding = JobBinding(run, job)
     clock = time.monotonic()
     enter_scope(binding)
@@ -84,18 +90,31 @@ def run_job(run: OpenedRun, job: JobOrder) -> Answer:
         outcome = Outcome(job.key, "finished", time.monotonic() - clock, record=record)
         answer = Answer(outcome, payload if len(payload) <= SMALL_RESULT else None)
     except BaseException as error:
-        with _only_warns(f"what {job.key} replaced could not be put back"):
-            run.backend.abandon(job.key)
+        stands = run.backend.stands(job.ticket)
+        if stands:
+            with _only_warns(f"what {job.key} replaced could not be put back"):
+                run.backend.abandon(job.key)
         if run.in_runner and isinstance(error, KeyboardInterrupt):
             raise
         seconds = time.monotonic() - clock
         if binding.unsound:
             damaged = tuple(dict.fromkeys(binding.unsound))
             return Answer(Outcome(job.key, "damaged", seconds, damaged=damaged))
+        if not stands:
+            return Answer(Outcome(job.key, "returned", seconds))
         answer = Answer(Outcome(job.key, "failed", seconds, failure=describe(error)))
     finally:
         leave_scope()
     return answer
+
+
+class _ClaimLostError(Exception):
+    """Others took a job's claim over while it ran."""
+
+
+def _is_claim_lost() -> bool:
+    """Whether that is the exception which is being handled: then the logs, too, are another's."""
+    return isinstance(sys.exception(), _ClaimLostError)
 
 
 def _compute_and_save(binding: JobBinding, job: JobOrder) -> tuple[Record, bytes]:
@@ -142,6 +161,8 @@ def _compute_and_save(binding: JobBinding, job: JobOrder) -> tuple[Record, bytes
         provenance=provenance,
         left=job.left or {},
     )
+    if not backend.stands(job.ticket):
+        raise _ClaimLostError
     backend.save(
         record,
         pickled.payload,
@@ -176,7 +197,8 @@ def _kept_output(run: OpenedRun, key: TaskKey) -> Iterator[None]:
                 yield
         finally:
             with _only_warns(f"the output of {key} could not be kept"):
-                backend.keep_logs(key, *[path if path.exists() else None for path in (stdout, stderr)])
+                if not _is_claim_lost():
+                    backend.keep_logs(key, *[path if path.exists() else None for path in (stdout, stderr)])
         return
     capture = run.capture()
     capture.start()
@@ -184,8 +206,10 @@ def _kept_output(run: OpenedRun, key: TaskKey) -> Iterator[None]:
         yield
     finally:
         with _only_warns(f"the output of {key} could not be kept"):
+            spools = capture.finish()
             run.put_process_right()
-            backend.keep_logs(key, *spools)
+            if not _is_claim_lost():
+                backend.keep_logs(key, *spools)
 
 
 @contextlib.contextmanager
