@@ -29,7 +29,7 @@ import taskproc
 
 ROOT = Path(taskproc.__file__).parent.parent
 SEED = os.environ.get("TASKPROC_SEED", "0")
-PATIENCE = 240.0
+PATIENCE = 120.0
 """Seconds after which a round counts as stuck, on a machine however loaded."""
 
 
