@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import taskproc
-from taskproc.core.records import Failure, Job, Outcome, Record, TaskKey
+from taskproc.core.records import JSON, Failure, Holder, Job, Outcome, Record, TaskKey
 from taskproc.engine.batches import BatchSizes
 from taskproc.engine.board import AtWork, UnderWay
 from taskproc.engine.failure import describe
@@ -57,6 +57,8 @@ class Dispatch:
         describe_job: how a job is shown to launchers and reporters.
         read_records: the records now stored under some keys.
         keep_logs: keeps what a task whose worker died printed: from a spool, or (a number) of that pid.
+        holder: who else holds a task's claim now.
+        run_facts: what names the run to those who find its launched jobs when it has died.
         before_in_place: hears that a job, which may take so many seconds, is about to hold up the run.
     """
 
@@ -71,6 +73,8 @@ class Dispatch:
         describe_job: Callable[[TaskKey, str], Job],
         read_records: Callable[[Collection[TaskKey]], Mapping[TaskKey, Record]],
         keep_logs: Callable[[TaskKey, Path | int], None],
+        holder: Callable[[TaskKey], Holder | None],
+        run_facts: Callable[[], Mapping[str, JSON]],
         before_in_place: Callable[[float | None], None],
     ) -> None:
         self._executor = executor
@@ -92,7 +96,7 @@ class Dispatch:
         self._deaths: dict[TaskKey, int] = {}
         self._broken: BaseException | None = None
         self._cancelled = False
-        self._launches = Launches(self._launched_finished, self._saved, keep_logs)
+        self._launches = Launches(self._launched_finished, self._saved, keep_logs, holder, run_facts)
 
     def room(self, count_ready: Callable[[str], int]) -> dict[str, int]:
         """How many more jobs each lane takes, given how many are ready for it."""

@@ -111,9 +111,16 @@ class Leftovers:
         self._run = run
         self._goes_on: dict[Path, LeftJob] = {}
         self._spools: list[Path] = []
+        self._has_looked = False
 
     def end_jobs(self, launchers: Iterable[Launcher]) -> None:
-        """At the start of a run: end the jobs that had not begun, and tell of those that go on."""
+        """End the jobs that had not begun, and tell of those that go on.
+
+        The first time only; to be called after the first claim, which finds out who is dead.
+        """
+        if self._has_looked:
+            return
+        self._has_looked = True
         left: list[LeftJob] = []
         try:
             scratch = self._backend.scratch()

@@ -37,6 +37,7 @@ from taskproc.engine.doubts import Doubts, refuse_blocked
 from taskproc.engine.elsewhere import RETRY_SECONDS, Elsewhere
 from taskproc.engine.failure import failed_task_error
 from taskproc.engine.jobs import JobOrder, Payloads
+from taskproc.engine.launched_jobs import Leftovers
 from taskproc.engine.opened_run import spool_of_worker
 from taskproc.engine.options import (
     RunOptions,
@@ -91,6 +92,7 @@ class Run:
         warn_unknown_labels(setup, (label for labels in self._labels.values() for label in labels))
         check_commands(setup.launchers, {self._lanes[key.name] for key in self._plan.run})
         self._id = secrets.token_hex(8)
+        self._leftovers = Leftovers(self._backend, self._id)
         self._leave_jobs = False
         self._jobs = 0
         self._listeners: RunListeners = cache.registry.listen(setup.reporters)
@@ -175,6 +177,7 @@ class Run:
             ends.callback(dispatch.close)
             self._board.put_up(dispatch.at_work)
             self._work(dispatch)
+            self._leftovers.tidy()
 
     def _work(self, dispatch: Dispatch) -> None:
         scheduler = self._scheduler
@@ -216,6 +219,7 @@ class Run:
                 return True
         granted = self._backend.lease(keys)
         self._leased.update(granted)
+        self._leftovers.end_jobs(self._setup.launchers.values())
         stored = self._backend.look_up(keys)
         mine: list[TaskKey] = []
         for key in keys:
@@ -401,6 +405,8 @@ class Run:
             describe_job=self._describe_job,
             read_records=self._backend.look_up,
             keep_logs=self._keep_logs,
+            holder=self._backend.holder,
+            run_facts=lambda: {"run": self._id, "ticket": self._backend.ticket()},
             before_in_place=self._board.before_in_place,
         )
 

@@ -19,6 +19,7 @@ from typing import Any
 import taskproc
 from taskproc.core.records import Outcome, Record, TaskKey, content_digest
 from taskproc.core.task import enter_scope, leave_scope
+from taskproc.engine import job_folder
 from taskproc.engine.failure import describe
 from taskproc.engine.forks import call_as_parent
 from taskproc.engine.job_binding import JobBinding
@@ -40,8 +41,8 @@ _DURABLE_SECONDS = 0.1
 _FLUSH_SECONDS = 0.02
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
 
-ORDERS_FILE = "orders.pkl"
-OUTCOME_FILE = "outcome.pkl"
+_LATE_ORDERS = (0.1, 0.4, 1.5)
+"""Seconds after which orders are looked for again: on a shared disk they may be seen late."""
 
 
 def run_batch(payload: bytes, announcer: Announcer | None = None) -> bytes:
@@ -225,16 +226,51 @@ def _only_warns(what: str) -> Iterator[None]:
 
 
 def run_launched(directory: str) -> int:
-    """Do the job whose orders lie in a directory; returns the exit code."""
+    """Do the job whose orders lie in a directory; returns the exit code.
+
+    It is done only under a claim of this process: so it may outlive its run, and nobody computes
+    the task beside it. One that waited in a queue while its run died is not done at all.
+    """
     folder = Path(directory)
-    batch = read_batch((folder / ORDERS_FILE).read_bytes())
+    payload = _orders_in(folder)
+    if payload is None:
+        print(f"taskproc: nothing to do: nobody waits for the job {folder.name} any more", file=sys.stderr)
+        return 1
+    batch = read_batch(payload)
     run = open_order(batch.order)
     run.spool = spool_of_launched(directory)
-    answers = _run_jobs(run, batch.jobs)
-    aside = folder / (OUTCOME_FILE + ".part")
-    aside.write_bytes(pack_answers(answers))
-    aside.replace(folder / OUTCOME_FILE)
+    (job,) = batch.jobs
+    try:
+        if run.backend.lease_for_job(job.key, job.ticket):
+            job_folder.note_start(folder)
+            answers = _run_jobs(run, batch.jobs)
+        else:
+            print(
+                f"taskproc: not done: the run of the job {folder.name} has ended, or its task {job.key} is "
+                "another's to do by now",
+                file=sys.stderr,
+            )
+            answers = [Answer(Outcome(job.key, "returned"))]
+    except Exception as error:  # noqa: BLE001 - of the cache; whatever it is, the runner hears of it
+        answers = [Answer(Outcome(job.key, "failed", failure=describe(error)))]
+    with contextlib.suppress(FileNotFoundError):  # its run was cancelled, and has removed the folder
+        job_folder.write(folder / job_folder.OUTCOME_FILE, pack_answers(answers))
+    # Not before: who finds the task unclaimed must find the outcome, or there is none.
+    run.backend.close()
     return 0 if answers[0].outcome.kind == "finished" else 1
+
+
+def _orders_in(folder: Path) -> bytes | None:
+    """What a launched job is to do; None: its orders are gone, and not just late to be seen here."""
+    for pause in (*_LATE_ORDERS, None):
+        with contextlib.suppress(OSError):
+            os.listdir(folder.parent)  # which makes a network file system look again
+        try:
+            return job_folder.read_own(folder / job_folder.ORDERS_FILE)
+        except FileNotFoundError:
+            if pause is not None:
+                time.sleep(pause)
+    return None
 
 
 def main(argv: Sequence[str]) -> int:
