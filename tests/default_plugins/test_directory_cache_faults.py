@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from failing_disk import FastFiles, Killed, cache_on, until_nothing_fails
 
-from taskproc.default_plugins.directory_cache import DirectoryCache
+from taskproc.default_plugins.directory_cache import DirectoryCache, durability
 from taskproc.default_plugins.directory_cache.files import Files
 from taskproc.errors import CacheError
-from taskproc.interfaces import DataFile, Record
+from taskproc.interfaces import JSON, DataFile, Record, TaskKey, UpstreamRecord
 from taskproc.testing import example_key, example_record
 
 KEY = example_key()
@@ -147,3 +148,51 @@ def test_logs_come_over_from_another_file_system(tmp_path: Path) -> None:
     assert kept.read_text() == "said" * 1000
     assert kept.stat().st_mode & 0o777 == 0o600
     assert not (tmp_path / "log").exists()
+
+
+class SyncedFiles(FastFiles):
+    """A disk that tells what was brought to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.synced: list[str] = []
+
+    def sync_file(self, path: str) -> None:
+        self.synced.append(path)
+
+
+def chain(cache: DirectoryCache, seconds: float) -> list[TaskKey]:
+    """Four results, each resting on the one before; the last took so long, and is durable."""
+    keys = [TaskKey("Link", f"{number:032}") for number in range(4)]
+    below: tuple[UpstreamRecord, ...] = ()
+    for key in keys:
+        is_last = key == keys[-1]
+        provenance: dict[str, JSON] = {"seconds": seconds if is_last else 0.001}
+        record = example_record(key, b"x", upstreams=below, provenance=provenance)
+        cache.save(record, b"x", 9, durable=is_last)
+        below = (UpstreamRecord("up", key, record.version),)
+    return keys
+
+
+def test_what_a_durable_result_rests_on_is_synced_with_it_and_once(tmp_path: Path) -> None:
+    """If it were lost, it would be computed anew, and the durable one after it."""
+    files = SyncedFiles()
+    cache = cache_on(tmp_path, files)
+    *below, last = chain(cache, seconds=3600.0)
+    for key in below:
+        for name in ("/result.pkl.gz", "/record.json", ""):
+            assert f"{tmp_path}/{key.name}/{key.digest}{name}" in files.synced
+    files.synced.clear()
+    record = cache.look_up([last])[last]
+    cache.save(record, b"x", 9, durable=True)
+    assert not [path for path in files.synced if below[0].digest in path]
+
+
+def test_no_more_time_goes_into_syncing_what_lies_below_than_the_task_was_worth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = SyncedFiles()
+    clock = iter(range(1000))  # every look at it takes a second
+    monkeypatch.setattr(durability, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    *below, _ = chain(cache_on(tmp_path, files), seconds=15.0)
+    assert [key for key in below if any(key.digest in path for path in files.synced)] == [below[-1]]

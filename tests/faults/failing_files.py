@@ -315,14 +315,15 @@ class FaultyCache(DirectoryCache):
     Attributes:
         control: the folder of the run's `Control`; "" for a sound disk.
         saved: a file that gets a line for each result that was saved.
-        durable: whether every result is to survive a power cut, however quickly it was computed.
+        durable: the task whose results are to survive a power cut, however quickly they were
+            computed; "all": of all tasks.
     """
 
     name: ClassVar[str] = "faulty"
 
     control: str = ""
     saved: str = ""
-    durable: bool = False
+    durable: str = ""
 
     def __setstate__(self, options: dict[str, Any]) -> None:
         super().__setstate__(options)
@@ -334,7 +335,7 @@ class FaultyCache(DirectoryCache):
             install(self.control)
 
     def save(self, record: Record, payload: bytes, compress_level: int, durable: bool) -> None:
-        durable = durable or self.durable
+        durable = durable or self.durable in ("all", record.key.name)
         super().save(record, payload, compress_level, durable)
         if self.saved:
             note(self.saved, f"{record.key.name} {record.key.digest} {durable}")

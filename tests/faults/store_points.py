@@ -60,7 +60,7 @@ class Case:
     Attributes:
         executor: "serial", "thread", "process", or "launched" (all behind a prefix).
         scenario: "cold" (no cache yet), "rerun" (all there, and all stale), or "warm" (all there).
-        durable: whether each result is synced, as if it had taken long.
+        durable: the task whose results are synced as if they had taken long ("all": every task's).
         fault, at, sticky: see `Point`.
         way, seed: what a power cut leaves; see `power_cut`.
         careless: whether the store does not sync at all; to see that this is noticed.
@@ -68,7 +68,7 @@ class Case:
 
     executor: str
     scenario: str
-    durable: bool
+    durable: str
     fault: str = "kill"
     at: int = 0
     sticky: bool = False
@@ -129,9 +129,7 @@ class Bench:
             self._cut_power(case)
         if told is not None:
             self._judge(case, told, struck, faults)
-        saved = {line.rsplit(" ", 1)[0] for line in lines_of(self._saved)}
-        if case.fault == "unreadable" or (case.fault == "cut" and not case.durable):
-            saved = set()  # what is lost may be computed again
+        saved = {line.rsplit(" ", 1)[0] for line in lines_of(self._saved) if self._must_stay(line, case)}
         over, told = self._in_child(lambda: self._check(case, saved))
         if not over:
             faults["stuck"].append("the run after it")
@@ -141,6 +139,10 @@ class Bench:
             for name, words in told.items():
                 faults[name] += words
         return {"struck": struck, "case": asdict(case), "faults": faults}
+
+    def _must_stay(self, saved: str, case: Case) -> bool:
+        """Whether a result that was saved, as `FaultyCache` noted it, may not be computed again."""
+        return case.fault != "unreadable" and (case.fault != "cut" or saved.endswith("True"))
 
     # --- the run that fails ---
 

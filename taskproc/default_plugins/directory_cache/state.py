@@ -22,6 +22,7 @@ from taskproc.errors import CacheError
 from taskproc.interfaces import TaskKey
 
 if TYPE_CHECKING:
+    from taskproc.default_plugins.directory_cache.durability import Durability
     from taskproc.default_plugins.directory_cache.posts import Posts
 
 
@@ -41,6 +42,7 @@ class State:
         self._real_folders: set[str] = set()  # the folders of task names that are known to be no links
         self._guard = threading.Lock()
         self._posts: Posts | None = None
+        self._durability: Durability | None = None
 
     @property
     def posts(self) -> Posts:
@@ -51,6 +53,18 @@ class State:
 
                 self._posts = Posts(f"{self.root}/runs", self.files)
             return self._posts
+
+    @property
+    def durability(self) -> Durability:
+        """What is known to be on the disk."""
+        with self._guard:
+            if self._durability is None:
+                from taskproc.default_plugins.directory_cache.durability import (
+                    Durability,
+                )  # cheap tasks have none
+
+                self._durability = Durability(self.files, self.paths)
+            return self._durability
 
     def make_root(self) -> None:
         """Make the root where it is missing. Raises CacheError if that can't be done."""
