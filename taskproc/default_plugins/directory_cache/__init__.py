@@ -171,7 +171,8 @@ class DirectoryCache(Answers):
         """Store a result and its record (the record last), and forget what `begin` set aside.
 
         `compress_level` is zlib's, 0 to 9; a big payload that does not compress is stored as
-        it is. With `durable` the entry and its data files survive a power cut. Raises OSError
+        it is. With `durable` the entry and its data files survive a power cut, and so does what
+        it rests on (see `durability`). Raises OSError
         when it can't be written; the entry is then absent, or the old one (or the new one, if
         all that failed was to bring the folders' names to the disk).
         """
@@ -183,6 +184,8 @@ class DirectoryCache(Answers):
         text, signature = entries.save(
             self._state.files, make_folder, entry, record, payload, compress_level, durable
         )
+        if durable and record.upstreams:
+            self._state.durability.sync_below(record)
         data_state = self._state.data_files.take(entry, record.data) if record.data else ""
         self._state.looker.saved(record.key, text, signature, data_state)
 
@@ -271,6 +274,10 @@ class DirectoryCache(Answers):
         """Claim `key` for a job in this process, beside the claim of its runner (see `CacheBackend`)."""
         self._state.make_root()
         return self._state.leases.claim_for_job(key, ticket)
+
+    def rest(self) -> None:
+        """End the thread that shows others that this runner lives, unless it holds claims still."""
+        self._state.leases.rest()
 
     def holder(self, key: TaskKey) -> Holder | None:
         """Who else has claimed `key`; None: nobody. Writes nothing."""
