@@ -8,12 +8,21 @@ import sys
 
 def main() -> None:
     """Run the command with the words of this process, and exit with its code."""
+    # First of all: a signal may come while the command itself is being imported.
+    from taskproc.engine.interruption import Interruption
+
+    signals = Interruption(of_command=True).__enter__()  # as long as this process lives
     try:
         from taskproc.cli.main import command
 
         command()
-    except KeyboardInterrupt:  # while the command itself was being imported
-        sys.exit(130)
+    except BaseException:
+        if not signals.number:
+            raise
+    finally:
+        signals.finish()
+    if signals.number:
+        sys.exit(signals.exit_code)
 
 
 def put_working_directory_last(path: list[str]) -> None:

@@ -144,6 +144,10 @@ class WorkerDiedError(TaskprocError):
         self.pid = pid
 
 
+class TaskTimeoutError(TaskprocError, TimeoutError):
+    """A task ran longer than its time limit, and was ended; the cause of a `FailedTaskError`."""
+
+
 class ExecutorBrokenError(TaskprocError):
     """The executor broke, and its unfinished jobs failed with it."""
 
@@ -160,6 +164,17 @@ class FailedTaskError(TaskprocError, RuntimeError):
         self.task_name = task_name
         self.task_key = task_key
         self.task_args = task_args
+
+
+class Terminated(SystemExit):
+    """A run in a script was ended by SIGTERM or SIGHUP, in good order: not caught, it ends the script.
+
+    `code` is 143 or 129, which a shell has for a process that died of these; `number` is the signal.
+    """
+
+    def __init__(self, code: int, number: int) -> None:
+        super().__init__(code)
+        self.number = number
 
 
 class UnknownLabelWarning(TaskprocWarning):

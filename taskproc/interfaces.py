@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "JSON",
+    "PLAYED_OWNER",
     "Announcer",
     "AnnouncingExecutor",
     "ArgumentType",
@@ -61,7 +62,6 @@ __all__ = [
     "Launcher",
     "LogPaths",
     "Outcome",
-    "PLAYED_OWNER",
     "Plan",
     "Reason",
     "Record",
@@ -219,6 +219,9 @@ class CacheBackend(ABC):
         """
         return True
 
+    def rest(self) -> None:  # noqa: B027 - many backends have nothing to end
+        """A run of this process is over: end threads that only a run needs. Claims of others stay."""
+
     def holder(self, key: TaskKey) -> Holder | None:
         """Who else has claimed `key`, as far as is known; None: nobody. Writes nothing."""
         return None
@@ -361,7 +364,9 @@ class AnnouncingExecutor(Protocol):
     worker, with an `Announcer`. `on_message` is called with each message, on any thread,
     before the future is done. The future may offer `kill()`, which ends the worker that runs
     it; if the worker dies the future's exception is a `WorkerDiedError` with the last position.
-    It may offer `progress()`: the pid of that worker and the last position, or None.
+    It may offer `progress()`: the pid of that worker and the last position, or None. Where
+    running work can't be killed, the announcer may have a `recalled`: True once the future was
+    cancelled, so that the work begins nothing more.
     """
 
     def submit_work(

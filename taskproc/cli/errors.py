@@ -1,6 +1,7 @@
 """Decide what a person sees of an error or a warning, and which exit code it means.
 
-0: the run succeeded. 1: a task failed. 2: bad input. 130: interrupted. Everything goes to stderr.
+0: the run succeeded. 1: a task failed. 2: bad input. 130, 143, 129: interrupted by SIGINT, SIGTERM,
+SIGHUP. Everything goes to stderr.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, NoReturn, TextIO
 
 import click
 
+from taskproc.engine.interruption import Interruption, in_force
 from taskproc.errors import (
     FailedTaskError,
     MissingItemError,
@@ -41,7 +43,7 @@ class EntryError(UsageError):
 def shield() -> Iterator[None]:
     """Show errors, warnings and log messages as the command does; an error becomes an exit code.
 
-    After Ctrl-C the process ends at once if a task still runs in a thread: nothing can end that.
+    After a signal the process ends at once if a task still runs in a thread: nothing can end that.
 
     Raises:
         click.exceptions.Exit: with the code, after the error was shown.
@@ -54,10 +56,15 @@ def shield() -> Iterator[None]:
             raise
         except (KeyboardInterrupt, click.Abort):
             _LOG.debug("interrupted here:", exc_info=True)
-            say("interrupted")
-            if any(not thread.daemon for thread in set(threading.enumerate()) - threads):
-                _end_process(INTERRUPTED)
-            raise click.exceptions.Exit(INTERRUPTED) from None
+            signals = in_force() or Interruption()
+            ending = signals.exit_code if signals.number else INTERRUPTED
+            signals.heed()
+            words = f"interrupted by {signals.name}" if signals.number else "interrupted"
+            say(f"{words}: {signals.summary}" if signals.summary else words)
+            others = set(threading.enumerate()) - threads
+            if signals.has_left_jobs or any(not thread.daemon for thread in others):
+                _end_process(ending)
+            raise click.exceptions.Exit(ending) from None
         except Exception as error:
             code = exit_code(error)
             if code is None:  # a fault of ours: Python shows it whole

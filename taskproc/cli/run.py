@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskproc.cli.defaults import DefaultArguments, no_defaults
-from taskproc.cli.errors import shield
+from taskproc.cli.errors import INTERRUPTED, shield
 from taskproc.cli.opened import Entry, load, opened_task
 from taskproc.cli.options import run_options
 from taskproc.cli.plan import tell_plan
 from taskproc.cli.settings import Given, Settings
+from taskproc.engine.interruption import Interruption
 
 if TYPE_CHECKING:
     from taskproc.core.task import Task
@@ -54,13 +55,17 @@ def run_task_class(
     command.help = (
         f"Run the task {cls.__qualname__}({signature_text(cls)}), after whatever upstream is stale."
     )
-    try:
-        code = command.main(
-            None if args is None else list(args), prog_name=_program_of(cls), standalone_mode=False
-        )
-    except click.ClickException as error:
-        error.show()
-        raise SystemExit(error.exit_code) from None
+    words = None if args is None else list(args)
+    with Interruption(of_command=True) as signals:
+        try:
+            code = command.main(words, prog_name=_program_of(cls), standalone_mode=False)
+        except click.ClickException as error:
+            error.show()
+            raise SystemExit(error.exit_code) from None
+        except (KeyboardInterrupt, click.Abort):
+            raise SystemExit(signals.exit_code if signals.number else INTERRUPTED) from None
+        if signals.number:
+            raise SystemExit(signals.exit_code)
     if code is not None:
         raise SystemExit(code)
 
@@ -128,7 +133,6 @@ def _run_options(registry: Registry, settings: Settings) -> dict[str, Any]:
         "on_error": settings.on_error,
         "show_progress": settings.show_progress,
         "force": settings.force_entrypoint,
-        "wait_if_interrupted": False,  # see `shield`: the command's end is the end of its threads
     }
 
 

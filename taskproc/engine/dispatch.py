@@ -10,18 +10,20 @@ import contextlib
 import os
 import queue
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import taskproc
 from taskproc.core.records import JSON, Failure, Holder, Job, Outcome, Record, TaskKey
 from taskproc.engine.batches import BatchSizes
 from taskproc.engine.board import AtWork, UnderWay
 from taskproc.engine.failure import describe
+from taskproc.engine.interruption import Interruption
 from taskproc.engine.jobs import Answer, JobOrder, Payloads, unpack_answers
 from taskproc.engine.launch import Launches
 from taskproc.engine.opened_run import spool_of_launched
@@ -32,6 +34,7 @@ from taskproc.modules import is_installed, is_on_path_of_others
 
 EXECUTOR_LANE = ""
 _MAX_UNSTARTED_DEATHS = 3
+_CANCEL_SECONDS = 3.0
 
 
 @dataclass(eq=False)
@@ -44,6 +47,14 @@ class Batch:
     open: dict[TaskKey, None] = field(default_factory=dict[TaskKey, None])
     started: float = 0.0
     recalled: bool = False
+
+
+class Left(NamedTuple):
+    """Jobs that nothing can end: their future, those not over yet, and those of them that run now."""
+
+    future: Future[Any]
+    keys: list[TaskKey]
+    running: list[TaskKey]
 
 
 class Dispatch:
@@ -60,6 +71,7 @@ class Dispatch:
         holder: who else holds a task's claim now.
         run_facts: what names the run to those who find its launched jobs when it has died.
         before_in_place: hears that a job, which may take so many seconds, is about to hold up the run.
+        signals: after a signal nothing is started any more; a job in place may be broken off by one.
     """
 
     def __init__(
@@ -76,6 +88,7 @@ class Dispatch:
         holder: Callable[[TaskKey], Holder | None],
         run_facts: Callable[[], Mapping[str, JSON]],
         before_in_place: Callable[[float | None], None],
+        signals: Interruption,
     ) -> None:
         self._executor = executor
         self._in_place = in_place
@@ -87,6 +100,7 @@ class Dispatch:
         self._read_records = read_records
         self._keep_logs = keep_logs
         self._before_in_place = before_in_place
+        self._signals = signals
         self._sizes = BatchSizes(self._max_workers)
         self._batches: set[Batch] = set()
         self._events: queue.SimpleQueue[Callable[[], list[Outcome]]] = queue.SimpleQueue()
@@ -96,6 +110,7 @@ class Dispatch:
         self._deaths: dict[TaskKey, int] = {}
         self._broken: BaseException | None = None
         self._cancelled = False
+        self._cancelling: threading.Thread | None = None
         self._launches = Launches(self._launched_finished, self._saved, keep_logs, holder, run_facts)
 
     def room(self, count_ready: Callable[[str], int]) -> dict[str, int]:
@@ -116,7 +131,12 @@ class Dispatch:
     ) -> None:
         """Submit jobs; failures come out of `wait`. `started` hears of each, if anybody does."""
         orders: dict[TaskKey, JobOrder] = {}
+        begun: list[TaskKey] = []
         for key in keys:
+            if self._signals.number:
+                self._put(Outcome(key, "returned"))
+                continue
+            begun.append(key)
             lane = lane_of(key)
             try:
                 order = self._order_job(key)
@@ -129,9 +149,12 @@ class Dispatch:
                 self._launch(self._describe_job(key, lane), lane, order)
         idle = max(1, self._max_workers - len(self._batches))
         for part in self._sizes.split(list(orders), idle):
-            self._submit([orders[key] for key in part])
+            if self._signals.number:
+                self._put(*[Outcome(key, "returned") for key in part])
+            else:
+                self._submit([orders[key] for key in part])
         if started is not None:
-            for key in keys:
+            for key in begun:
                 started(self._describe_job(key, lane_of(key)))
 
     def wait(self, timeout: float | None = None) -> list[Outcome]:
@@ -143,6 +166,10 @@ class Dispatch:
                 outcomes += self._events.get_nowait()()
         return outcomes
 
+    def wake(self) -> None:
+        """Have `wait` come back, if with nothing; from a signal handler too."""
+        self._events.put(list)
+
     def recall(self) -> None:
         """Take back what was submitted and has not begun."""
         for batch in list(self._batches):
@@ -151,11 +178,36 @@ class Dispatch:
                 batch.future.cancel()
 
     def cancel(self) -> None:
-        """End every job under way: outcomes "cancelled" follow for what can be ended."""
+        """Begin to end every job under way: outcomes "cancelled" follow for what can be ended."""
+        if self._cancelled:
+            return
         self._cancelled = True
         self.recall()
         self._kill()
-        self._launches.cancel()
+        if any(self._launched.values()):
+            # Launchers may take their time, or hang: meanwhile the others are heard of.
+            self._cancelling = threading.Thread(
+                target=self._launches.cancel, name="taskproc-cancel", daemon=True
+            )
+            self._cancelling.start()
+
+    def kill_at_once(self) -> None:
+        """Kill the launched clients; the workers of our own end with this process. For a signal handler."""
+        self._launches.kill_at_once()
+
+    def leave(self) -> list[Left]:
+        """What still runs and can't be ended; what is stored of it by now comes out of `wait`."""
+        left: list[Left] = []
+        for batch in self._batches:
+            if batch.future is None or batch.future.done() or hasattr(batch.future, "kill"):
+                continue
+            outcomes = self._stored(batch)
+            self._put(*outcomes)
+            for outcome in outcomes:
+                batch.open.pop(outcome.key, None)
+            running = [job.key for job in _at_work(batch, None).jobs]
+            left.append(Left(batch.future, list(batch.open), running))
+        return left
 
     def _kill(self) -> None:
         for batch in list(self._batches):
@@ -185,6 +237,8 @@ class Dispatch:
     def close(self) -> None:
         """Stop watching. What is under way still, where a second Ctrl-C ended `cancel`, is killed."""
         self._kill()
+        if self._cancelling is not None:
+            self._cancelling.join(_CANCEL_SECONDS)  # it also removes what the jobs leave
         self._launches.close()
 
     def _put(self, *outcomes: Outcome) -> None:
@@ -203,19 +257,28 @@ class Dispatch:
         try:
             if self._broken is not None:
                 raise self._broken
-            if isinstance(self._executor, AnnouncingExecutor):
-                future = self._executor.submit_work(
-                    run_batch,
-                    payload,
-                    lambda message: self._events.put(lambda: self._reported(batch, message)),
-                )
-            else:
-                future = self._executor.submit(run_batch, payload)
+            future = self._submitted(batch, payload)
             batch.future = future
             future.add_done_callback(lambda _: self._events.put(lambda: self._done(batch)))
         except Exception as error:  # noqa: BLE001 - whatever a stranger's submit raises
             broken = error
             self._events.put(lambda: self._lost(batch, broken))
+        except KeyboardInterrupt:  # a job in place was broken off; it may just have been saved
+            self._cancelled = True
+            self._events.put(lambda: self._lost(batch, RuntimeError("broken off")))
+            raise
+
+    def _submitted(self, batch: Batch, payload: bytes) -> Future[Any]:
+        if isinstance(self._executor, AnnouncingExecutor):
+            return self._executor.submit_work(
+                run_batch,
+                payload,
+                lambda message: self._events.put(lambda: self._reported(batch, message)),
+            )
+        if self._in_place:
+            with self._signals.free():
+                return self._executor.submit(run_batch, payload)
+        return self._executor.submit(run_batch, payload)
 
     def _reported(self, batch: Batch, message: bytes) -> list[Outcome]:
         return self._close(batch, unpack_answers(message))
@@ -249,18 +312,27 @@ class Dispatch:
         self._batches.discard(batch)
         if isinstance(error, CancelledError):
             return [self._taken_back(batch, key) for key in batch.open]
-        stored = self._read_records(batch.open)
         seconds = time.monotonic() - batch.started
-        outcomes: list[Outcome] = []
+        outcomes = self._stored(batch)
+        stored = {outcome.key for outcome in outcomes}
         for key in batch.open:
-            record = stored.get(key)
-            if record is not None and record.provenance.get("job") == batch.tokens[key]:
-                outcomes.append(Outcome(key, "finished", seconds / len(batch.keys), record=record))
-            elif self._cancelled:
-                outcomes.append(Outcome(key, "cancelled", seconds))
+            if key in stored:
+                continue
+            if self._cancelled:
+                outcomes.append(Outcome(key, "cancelled", seconds if _was_begun(batch, key, error) else 0.0))
             else:
                 outcomes.append(self._unsaved(batch, key, error, seconds))
         return outcomes
+
+    def _stored(self, batch: Batch) -> list[Outcome]:
+        """The outcomes of those jobs of a batch that are not answered, and whose results are stored."""
+        seconds = (time.monotonic() - batch.started) / len(batch.keys)
+        records = self._read_records(batch.open)
+        return [
+            Outcome(key, "finished", seconds, record=record)
+            for key, record in records.items()
+            if record.provenance.get("job") == batch.tokens[key]
+        ]
 
     def _taken_back(self, batch: Batch, key: TaskKey) -> Outcome:
         """A job of a cancelled future; an executor that cancels by itself gets it a few times."""
@@ -336,6 +408,13 @@ def _at_work(batch: Batch, here: int | None) -> AtWork:
     key = key if key in batch.open else first
     started = batch.started if key == batch.keys[0] else None
     return AtWork([UnderWay(key, started, pid)], settled=position is not None and len(batch.open) == 1)
+
+
+def _was_begun(batch: Batch, key: TaskKey, error: BaseException) -> bool:
+    """Whether a job of a batch whose worker died had been begun."""
+    if not isinstance(error, WorkerDiedError):
+        return True
+    return error.position is not None and batch.keys.index(key) <= error.position
 
 
 def _garbled(fault: object) -> ExecutorBrokenError:

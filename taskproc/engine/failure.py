@@ -10,11 +10,12 @@ import os
 import shlex
 import signal
 import traceback
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from taskproc.core.masking import mask_words
-from taskproc.core.records import JSON, Failure, Job, Outcome
+from taskproc.core.records import JSON, Failure, Job, Outcome, RunStats, TaskKey
 from taskproc.engine.pickling import dumps, loads
 from taskproc.errors import FailedTaskError, TaskprocError
 from taskproc.tracebacks import own_lines
@@ -87,6 +88,41 @@ def _cause(failure: Failure) -> BaseException | None:
         except Exception:  # noqa: BLE001 - it came back in the worker, not here
             pass
     return TaskprocError(f"{failure.type}: {failure.message}") if failure.traceback else None
+
+
+def how_far(
+    stats: RunStats,
+    counts: Mapping[str, int],
+    cancelled: Sequence[TaskKey],
+    left: Sequence[TaskKey],
+    failed: int,
+) -> str:
+    """What an interrupted run came to, in words.
+
+    Args:
+        stats: its statistics so far.
+        counts: how many of its tasks are in each state, as the scheduler has it.
+        cancelled: the tasks whose jobs were ended.
+        left: those whose jobs go on, as nothing can end them.
+        failed: how many tasks had failed.
+    """
+    finished = sum(stats["stats"].values())
+    parts = [f"{finished} {'task' if finished == 1 else 'tasks'} finished", f"{len(cancelled)} cancelled"]
+    if cancelled:
+        parts[-1] += f" ({_by_name(cancelled)})"
+    if left:
+        parts.append(f"{len(left)} left running ({_by_name(left)})")
+    if failed:
+        parts.append(f"{failed} failed")
+    not_started = sum(counts.values()) - counts["done"] - len(cancelled) - len(left) - failed
+    parts.append(f"{not_started} not started")
+    words = ", ".join(parts)
+    return f"{words}; what is finished is stored: the same command goes on from there"
+
+
+def _by_name(keys: Sequence[TaskKey]) -> str:
+    names = Counter(key.name.rpartition(".")[2] for key in keys)
+    return ", ".join(f"{name} x{count}" if count > 1 else name for name, count in names.items())
 
 
 def last_lines(path: Path, lines: int = _LAST_LINES) -> str:

@@ -33,12 +33,7 @@ from taskproc.registry.components import in_one_line
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The options of `Task.run_graph`, as they were given.
-
-    Attributes:
-        wait_if_interrupted: whether an interrupted run waits for the jobs that nothing can end,
-            those in threads. The command does not: its own end is theirs.
-    """
+    """The options of `Task.run_graph`, as they were given."""
 
     executor: str | Executor | ExecutorProvider | None = None
     max_workers: int | None = None
@@ -52,7 +47,6 @@ class RunOptions:
     on_error: Literal["stop", "continue"] = "stop"
     show_progress: bool = False
     force: bool = False
-    wait_if_interrupted: bool = True
 
 
 @dataclass(frozen=True)

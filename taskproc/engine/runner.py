@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,10 +33,11 @@ from taskproc.core.records import (
 from taskproc.core.schedule import Scheduler
 from taskproc.core.task import Task
 from taskproc.engine.board import Board, Subject
-from taskproc.engine.dispatch import EXECUTOR_LANE, Dispatch, worker_command
+from taskproc.engine.dispatch import EXECUTOR_LANE, Dispatch, Left, worker_command
 from taskproc.engine.doubts import Doubts, refuse_blocked
 from taskproc.engine.elsewhere import RETRY_SECONDS, Elsewhere
-from taskproc.engine.failure import failed_task_error
+from taskproc.engine.failure import failed_task_error, how_far
+from taskproc.engine.interruption import Interruption, interruptible
 from taskproc.engine.jobs import JobOrder, Payloads
 from taskproc.engine.launched_jobs import Leftovers
 from taskproc.engine.opened_run import spool_of_worker
@@ -61,22 +63,30 @@ from taskproc.imports import no_stale_bytecode, refuse_stale_modules
 from taskproc.registry.components import in_one_line
 from taskproc.registry.listeners import RunListeners
 
+_DRAIN_SECONDS = 4.0
+_THREADS_SECONDS = 2.0
+_TELL_SECONDS = 1.0
 _LOG = logging.getLogger("taskproc")
 
 
 def run(cache: Cache, task: Task, options: RunOptions) -> tuple[Any, RunStats]:
     """Run a task after whatever upstream is stale; see `Task.run_graph`."""
-    setup = read_options(options, cache.registry)
-    refuse_stale_modules()
-    cache.registry.load_all()
-    one = Run(cache, task, options, setup)
-    return one.execute()
+    with interruptible() as signals:
+        signals.check()  # somebody may have swallowed what it raised
+        setup = read_options(options, cache.registry)
+        refuse_stale_modules()
+        cache.registry.load_all()
+        one = Run(cache, task, options, setup, signals)
+        return one.execute()
 
 
 class Run:
     """The state of one run."""
 
-    def __init__(self, cache: Cache, task: Task, options: RunOptions, setup: RunSetup) -> None:
+    def __init__(
+        self, cache: Cache, task: Task, options: RunOptions, setup: RunSetup, signals: Interruption
+    ) -> None:
+        self._signals = signals
         self._cache = cache
         self._backend = cache.backend
         self._task = task
@@ -93,7 +103,8 @@ class Run:
         check_commands(setup.launchers, {self._lanes[key.name] for key in self._plan.run})
         self._id = secrets.token_hex(8)
         self._leftovers = Leftovers(self._backend, self._id)
-        self._leave_jobs = False
+        self._left: list[Left] = []
+        self._cancelled: list[TaskKey] = []
         self._jobs = 0
         self._listeners: RunListeners = cache.registry.listen(setup.reporters)
         # Asked once: a moment for each job costs nothing where nobody hears it.
@@ -136,14 +147,21 @@ class Run:
             # What a task imports in this process is the code of now as well.
             with self._cache.in_use(), no_stale_bytecode():
                 try:
+                    self._signals.check()
                     self._listeners.notify("taskproc_run_started", self._plan)
                     answer = self._run_and_load()
                 finally:
-                    self._backend.release(list(self._leased))  # of jobs that were interrupted
-                    self._backend.index()
+                    with self._signals.held(_nothing):
+                        self._backend.release(list(self._leased))  # of jobs that were interrupted
+                        self._backend.index()
+                        self._backend.rest()
+            self._signals.check()
             status = "finished"
         except Exception:
-            status = "failed"
+            status = "interrupted" if self._signals.number else "failed"
+            raise
+        except BaseException:
+            self._tell_interrupted()
             raise
         finally:
             stats = self._statistics.result()
@@ -176,26 +194,28 @@ class Run:
             ends.callback(self._board.take_down)
             ends.callback(dispatch.close)
             self._board.put_up(dispatch.at_work)
-            self._work(dispatch)
-            self._leftovers.tidy()
+            with self._signals.held(dispatch.wake):
+                self._signals.kill = dispatch.kill_at_once
+                ends.callback(setattr, self._signals, "kill", _nothing)
+                self._work(dispatch)
+                self._leftovers.tidy()
 
     def _work(self, dispatch: Dispatch) -> None:
         scheduler = self._scheduler
+        signals = self._signals
         try:
             while not scheduler.finished:
+                signals.check()
                 more = self._start(dispatch)
                 self._board.refresh()
                 patience = 0 if more else RETRY_SECONDS if self._elsewhere else None
                 for outcome in dispatch.wait(self._board.patience(patience)):
+                    if signals.number:  # before anything is told of it: others may take their time
+                        self._stop(dispatch)
                     self._take(outcome, dispatch)
-        except BaseException as error:
-            scheduler.stop()
-            dispatch.cancel()
+        except BaseException:
+            self._stop(dispatch)
             self._drain(dispatch)
-            if isinstance(error, KeyboardInterrupt) and dispatch.busy and self._setup.executor is None:
-                self._leave_jobs = not self._options.wait_if_interrupted
-                if not self._leave_jobs:
-                    _LOG.warning("interrupted; waiting for running tasks that nothing can end (threads)")
             raise
 
     def _start(self, dispatch: Dispatch) -> bool:
@@ -277,6 +297,8 @@ class Run:
         if outcome.kind == "returned":
             scheduler.returned(key)
             return
+        if outcome.kind == "cancelled" and outcome.seconds:  # else it had not begun
+            self._cancelled.append(key)
         if outcome.kind in ("finished", "done elsewhere", "unchanged"):
             if outcome.record is not None:
                 self._records[key] = outcome.record
@@ -297,12 +319,53 @@ class Run:
         self._leased.discard(key)
         self._backend.release([key])
 
+    def _stop(self, dispatch: Dispatch) -> None:
+        """Start nothing any more, and end what runs."""
+        self._signals.heed()
+        self._scheduler.stop()
+        dispatch.cancel()
+
     def _drain(self, dispatch: Dispatch) -> None:
         """After a cancellation: hear of every job that was under way, within a few seconds."""
-        deadline = time.monotonic() + 3.0
-        while dispatch.ending and time.monotonic() < deadline:
+        begun = time.monotonic()
+        seconds = min(_DRAIN_SECONDS, self._signals.left) if self._signals.number else _DRAIN_SECONDS
+        told = False
+        while (waited := time.monotonic() - begun) < seconds:
+            # What nothing can end, and nobody else waits for, may just be about to finish.
+            ours = dispatch.busy and self._setup.executor is None and waited < _THREADS_SECONDS
+            if not (dispatch.ending or ours):
+                break
+            if waited > _TELL_SECONDS and not told and self._signals.number:
+                told = True
+                _LOG.warning("ending what runs; a second Ctrl-C leaves at once")
             for outcome in dispatch.wait(0.1):
                 self._take(outcome, dispatch)
+        self._leave(dispatch)
+
+    def _leave(self, dispatch: Dispatch) -> None:
+        """Let jobs that nothing can end, in threads and in executors of others, keep their claims."""
+        self._left = dispatch.leave()
+        for outcome in dispatch.wait(0):
+            self._take(outcome, dispatch)
+        for future, keys, _ in self._left:
+            self._leased.difference_update(keys)
+            stay = contextlib.ExitStack()
+            stay.enter_context(self._cache.in_use())
+            stay.callback(self._backend.release, keys)
+            future.add_done_callback(partial(_close, stay))
+        if self._left and self._setup.executor is None:
+            self._signals.has_left_jobs = True
+
+    def _tell_interrupted(self) -> None:
+        """Say how far the run came: to the command, which tells it, or in the log."""
+        signals = self._signals
+        signals.heed()
+        left = [key for one in self._left for key in one.running]
+        signals.summary = how_far(
+            self._statistics.result(), self._scheduler.counts, self._cancelled, left, len(self._failures)
+        )
+        if not signals.of_command:
+            _LOG.warning("interrupted%s: %s", f" by {signals.name}" if signals.name else "", signals.summary)
 
     def _set_aside(self, keys: Collection[TaskKey]) -> None:
         """Take stored results out of use that could not be read as their records have it."""
@@ -372,7 +435,7 @@ class Run:
             raise PluginError(
                 f"executor {name!r}: open() gave {executor!r}, not a concurrent.futures.Executor"
             )
-        return executor, lambda: executor.shutdown(wait=not self._leave_jobs, cancel_futures=True)
+        return executor, lambda: executor.shutdown(wait=not self._left, cancel_futures=True)
 
     @property
     def _in_place(self) -> bool:
@@ -408,6 +471,7 @@ class Run:
             holder=self._backend.holder,
             run_facts=lambda: {"run": self._id, "ticket": self._backend.ticket()},
             before_in_place=self._board.before_in_place,
+            signals=self._signals,
         )
 
     def _order_job(self, payloads: Payloads, key: TaskKey) -> JobOrder:
@@ -450,3 +514,11 @@ class Run:
         if lane == EXECUTOR_LANE:
             return plain_job(task, labels)
         return launched_job(task, labels, lane, self._backend, self._id)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _close(stay: contextlib.ExitStack, future: object) -> None:
+    stay.close()

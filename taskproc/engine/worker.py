@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from taskproc.core.task import enter_scope, leave_scope
 from taskproc.engine import job_folder
 from taskproc.engine.failure import describe
 from taskproc.engine.forks import call_as_parent
+from taskproc.engine.interruption import in_force
 from taskproc.engine.job_binding import JobBinding
 from taskproc.engine.jobs import (
     SMALL_RESULT,
@@ -58,7 +60,9 @@ def _run_jobs(run: OpenedRun, jobs: Sequence[JobOrder], announcer: Announcer | N
     answers: list[Answer] = []
     begun = flushed = time.monotonic()
     for position, job in enumerate(jobs):
-        if position and time.monotonic() - begun > run.order.budget:
+        # In threads, which nothing can end, it may be told to begin nothing more.
+        recalled = position and getattr(announcer, "recalled", False)
+        if recalled or (position and time.monotonic() - begun > run.order.budget):
             answers.extend(Answer(Outcome(left.key, "returned")) for left in jobs[position:])
             break
         if announcer is not None:
@@ -90,13 +94,13 @@ def run_job(run: OpenedRun, job: JobOrder) -> Answer:
             record, payload = _compute_and_save(binding, job)
         outcome = Outcome(job.key, "finished", time.monotonic() - clock, record=record)
         answer = Answer(outcome, payload if len(payload) <= SMALL_RESULT else None)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - it is this job's failure, whatever it is
         stands = run.backend.stands(job.ticket)
         if stands:
             with _only_warns(f"what {job.key} replaced could not be put back"):
                 run.backend.abandon(job.key)
-        if run.in_runner and isinstance(error, KeyboardInterrupt):
-            raise
+        if run.in_runner and _is_broken_off(error):
+            raise KeyboardInterrupt from None
         seconds = time.monotonic() - clock
         if binding.unsound:
             damaged = tuple(dict.fromkeys(binding.unsound))
@@ -118,6 +122,14 @@ def _is_claim_lost() -> bool:
     return isinstance(sys.exception(), _ClaimLostError)
 
 
+def _is_broken_off(error: BaseException) -> bool:
+    """Whether a job on the runner's main thread was ended by a signal, and not by the task itself."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    signals = in_force()
+    return bool(signals.number) if signals is not None else isinstance(error, KeyboardInterrupt)
+
+
 def _compute_and_save(binding: JobBinding, job: JobOrder) -> tuple[Record, bytes]:
     backend = binding.run.backend
     started, clock = time.time(), time.monotonic()
@@ -125,6 +137,8 @@ def _compute_and_save(binding: JobBinding, job: JobOrder) -> tuple[Record, bytes
     task = binding.main_task()
     binding.run.other_code(job.key.name)  # asked before the task fills what values its modules have
     result = call_as_parent(task.run_task)
+    if binding.run.in_runner and (signals := in_force()) is not None:
+        signals.check()  # a task that swallows the interruption has come to who knows what
     if binding.unsound:  # the task went on without an upstream's result: it must not count
         raise MissingResultError(f"an upstream of {job.key.name} could not be read")
     pickled = _pickle_result(result, backend.location)
@@ -187,7 +201,8 @@ def _kept_output(run: OpenedRun, key: TaskKey) -> Iterator[None]:
     """Keep what the job prints in the task's logs, by the best means there is here."""
     if run.in_runner and not run.order.captured:
         yield
-        run.backend.keep_logs(key, None, None)  # what an older run printed is not of this result
+        with _only_warns(f"what an older job of {key} printed could not be removed"):
+            run.backend.keep_logs(key, None, None)
         return
     backend = run.backend
     if not run.own_process:
@@ -206,22 +221,21 @@ def _kept_output(run: OpenedRun, key: TaskKey) -> Iterator[None]:
     try:
         yield
     finally:
-        with _only_warns(f"the output of {key} could not be kept"):
-            spools = capture.finish()
+        try:
+            with _only_warns(f"the output of {key} could not be kept"):
+                spools = capture.finish()
+                if not _is_claim_lost():
+                    backend.keep_logs(key, *spools)
+        finally:
             run.put_process_right()
-            if not _is_claim_lost():
-                backend.keep_logs(key, *spools)
 
 
 @contextlib.contextmanager
 def _only_warns(what: str) -> Iterator[None]:
-    """Turn a disk's fault into a warning where something has failed already, which it must not hide."""
-    has_failed = sys.exc_info()[0] is not None
+    """Turn a disk's fault into a warning: it must hide neither a result that is stored nor a failure."""
     try:
         yield
     except OSError as error:
-        if not has_failed:
-            raise  # the result is stored; but nobody may believe that the task printed nothing
         warnings.warn(f"{what}: {error}", RuntimeWarning, stacklevel=3)
 
 

@@ -846,6 +846,7 @@ def test_an_upstream_finished_before_the_interruption_with_the_same_answer_leave
     project.write(
         tasks="""
 import os
+import signal
 from taskproc import Task
 
 class Up(Task):
@@ -858,7 +859,7 @@ class Middle(Task):
 
     def run_task(self):
         if "INTERRUPT" in os.environ:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return self.up.get_result() + 1
 
 class Top(Task):

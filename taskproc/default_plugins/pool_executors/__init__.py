@@ -6,7 +6,7 @@ The pool of processes is in `worker_pool`; here stands what is offered under whi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -40,7 +40,9 @@ class ThreadExecutor(ExecutorProvider):
 
     def open(self, max_workers: int, worker_argv: Sequence[str]) -> Executor:
         """Open a pool of at most `max_workers` threads; `worker_argv` is not used."""
-        return ThreadPoolExecutor(max_workers, thread_name_prefix="taskproc")
+        from taskproc.default_plugins.pool_executors.thread_pool import ThreadPool
+
+        return ThreadPool(max_workers)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,234 @@
+"""Decide what SIGINT, SIGTERM and SIGHUP mean while a run, or the command, is under way.
+
+The first asks for a clean end, the second kills. Knows nothing of jobs: a run says where it may
+be broken off anywhere, and where it wants to be woken to end things in its own order.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import functools
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Self
+
+from taskproc.errors import Terminated
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LONGEST_SECONDS = 4.4
+"""After so long the command leaves, whatever hangs; a run's own cleaning up takes less."""
+_ECHO_SECONDS = 0.25
+"""What arrives so soon after the first signal is the same wish: a terminal signals the whole group,
+whoever started us passes it on as well, and an impatient finger is not counted."""
+_UNHEEDED_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
+_SHOW_CURSOR = b"\x1b[?25h"
+
+
+class Interruption:
+    """The signals that ask this process to end, as long as this is in force.
+
+    Only what is at its default is taken over; handlers of the user's, and signals that are ignored
+    (SIGHUP under nohup), stay as they are. Outside of the main thread nothing is taken over.
+
+    Attributes:
+        number: the first signal that came; 0 for none.
+        summary: what a run says of how far it came; "" if none began.
+        of_command: whether this process is the command's: then it leaves within five seconds, and at
+            once at the second signal. Else the second one raises wherever the main thread is.
+        has_left_jobs: whether jobs that nothing can end still run in threads of this process.
+    """
+
+    def __init__(self, of_command: bool = False) -> None:
+        self.number = 0
+        self.summary = ""
+        self.of_command = of_command
+        self.has_left_jobs = False
+        self.kill: Callable[[], None] = _nothing
+        self._since = 0.0
+        self._pid = os.getpid()
+        self._before: dict[int, Any] = {}
+        self._wake: Callable[[], None] | None = None
+        self._heeded = self._nudging = self._finished = self._closed = False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            _mind_forks()
+            for number in SIGNALS:
+                before = signal.getsignal(number)
+                if before in (signal.SIG_DFL, signal.default_int_handler):
+                    with contextlib.suppress(ValueError):  # another interpreter's main thread
+                        signal.signal(number, self._hear)
+                        self._before[number] = before
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Put back the handlers there were.
+
+        Raises:
+            KeyboardInterrupt, Terminated: a signal came, and nothing worse is raised already.
+        """
+        if self.number:
+            # Who passed the first signal on may be at it still.
+            time.sleep(max(0.0, self._since + _ECHO_SECONDS - time.monotonic()))
+        with self._lock:  # the watch must not signal us any more
+            self._closed = True
+        self.give_back()
+        if self.number and not self.of_command and isinstance(error, KeyboardInterrupt | None):
+            if self.number != signal.SIGINT:
+                raise Terminated(self.exit_code, self.number) from None
+            if error is None:
+                raise KeyboardInterrupt
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell says of a process that died of the signal."""
+        return 128 + self.number
+
+    @property
+    def name(self) -> str:
+        """The name of the signal; "" for none."""
+        return signal.Signals(self.number).name if self.number else ""
+
+    @property
+    def left(self) -> float:
+        """How many seconds an end in good order may still take."""
+        return max(0.0, self._since + LONGEST_SECONDS - time.monotonic())
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if a signal came: also one whose exception somebody swallowed."""
+        if self.number:
+            self.heed()
+            raise KeyboardInterrupt
+
+    def heed(self) -> None:
+        """The end has begun: nobody need be reminded of the signal."""
+        self._heeded = True
+
+    def finish(self) -> None:
+        """All is done: from here on a signal ends this process at once, if it is the first."""
+        self._finished = True
+        if self.number:
+            # Not to be told from the default any more when Python ends, which gives that back.
+            for number in self._before:
+                signal.signal(number, signal.SIG_IGN)
+
+    def give_back(self) -> None:
+        """Put back the handlers there were, as in a forked child."""
+        for number, before in self._before.items():
+            if getattr(signal.getsignal(number), "__self__", None) is self:
+                signal.signal(number, before)
+
+    @contextlib.contextmanager
+    def held(self, wake: Callable[[], None]) -> Iterator[None]:
+        """In here the first signal calls `wake`, and `check` raises: nothing is broken off midway."""
+        before, self._wake = self._wake, wake
+        try:
+            yield
+        finally:
+            self._wake = before
+
+    @contextlib.contextmanager
+    def free(self) -> Iterator[None]:
+        """In here, inside of `held`, the first signal raises KeyboardInterrupt wherever it comes."""
+        before, self._wake = self._wake, None
+        try:
+            yield
+        finally:
+            self._wake = before
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self._closed or os.getpid() != self._pid:
+            self.give_back()
+            os.kill(os.getpid(), number)
+        elif self._finished:
+            self.number = self.number or number
+            self._leave()
+        elif self._nudging:
+            self._nudging = False
+            if not self._heeded:
+                raise KeyboardInterrupt
+        elif not self.number:
+            self.number, self._since = number, time.monotonic()
+            # No Thread: its locks may be held by the very code that this breaks into.
+            _thread.start_new_thread(self._watch, ())
+            if self._wake is None:
+                raise KeyboardInterrupt
+            self._wake()
+        elif time.monotonic() - self._since > _ECHO_SECONDS:
+            self.kill()
+            if self.of_command:
+                self._leave("killed by a second signal; what was finished is stored")
+            raise KeyboardInterrupt
+
+    def _watch(self) -> None:
+        """See to it that the signal is heeded, and that the command ends in time."""
+        main = threading.main_thread().ident
+        while not self._closed:
+            time.sleep(_LOOK_SECONDS)
+            waited = time.monotonic() - self._since
+            if self.of_command and waited >= LONGEST_SECONDS:
+                self.kill()
+                self._leave(f"interrupted by {self.name}; left without waiting for what hangs")
+            with self._lock:
+                if not self._closed and not self._heeded and waited >= _UNHEEDED_SECONDS and main:
+                    # Swallowed by the user's code, or waiting for some: a blocking call ends by this.
+                    self._nudging = True
+                    signal.pthread_kill(main, self.number)
+
+    def _leave(self, words: str = "") -> NoReturn:
+        """End this process at once. Python's streams are left alone: anybody may be in them."""
+        with contextlib.suppress(OSError):
+            if os.isatty(2):
+                os.write(2, _SHOW_CURSOR)  # live bars hide it
+            if words:
+                os.write(2, f"taskproc: {words}\n".encode())
+        os._exit(self.exit_code)
+
+
+def in_force() -> Interruption | None:
+    """What has taken over the signals of this process, as far as it concerns this thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    for number in SIGNALS:
+        owner = getattr(signal.getsignal(number), "__self__", None)
+        if isinstance(owner, Interruption):
+            return owner
+    return None
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """What is in force already, else signals taken over for as long as the block lasts."""
+    known = in_force()
+    if known is not None:
+        yield known
+    else:
+        with Interruption() as taken:
+            yield taken
+
+
+@functools.cache
+def _mind_forks() -> None:
+    """Let forked children, once for all, do with signals what they did before."""
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _forget() -> None:
+    for number in SIGNALS:
+        owner = getattr(signal.getsignal(number), "__self__", None)
+        if isinstance(owner, Interruption):
+            with contextlib.suppress(ValueError):
+                owner.give_back()
+
+
+def _nothing() -> None:
+    return None
