@@ -249,6 +249,42 @@ def test_files_that_are_not_of_the_cache_are_told_and_stay(root: Path, made: Cac
     assert (outside / "precious").read_text() == "precious"
 
 
+def test_what_is_in_the_way_of_a_folder_of_the_cache_is_told_as_wrong_and_stays(
+    root: Path, made: Cache
+) -> None:
+    places = [entry(root, Number(1)), root / "jobs", entry(root, WithData()) / "data"]
+    for place in places:
+        shutil.rmtree(place)
+        place.symlink_to(root.parent)
+    told = {Path(one.path): one for one in found(root)}
+    for place in places:
+        assert not told[place].repaired
+        assert not told[place].harmless
+        assert "remove it by hand" in told[place].fault
+        assert place.is_symlink()
+
+
+def test_nothing_behind_a_link_in_the_place_of_a_folder_is_removed_or_changed(
+    root: Path, made: Cache
+) -> None:
+    outside = root.parent / "outside"
+    outside.mkdir()
+    names = ["passwd", "0123.gz", "x.json", "x.lock", "x.lease", "x.gz.ab-1-0.part", "record.json", "1.out"]
+    for name in names:
+        (outside / name).write_text("precious")
+        os.utime(outside / name, (1, 1))
+    (outside / "folder").mkdir()
+    for name in ("code", "jobs", "leases", "runs"):
+        if (root / name).exists():
+            shutil.rmtree(root / name)
+        (root / name).symlink_to(outside)
+        for repair in (False, True):
+            found(root, repair)
+        assert sorted(path.name for path in outside.iterdir()) == sorted([*names, "folder"])
+        assert {(outside / file).read_text() for file in names} == {"precious"}
+        (root / name).unlink()
+
+
 def test_a_result_whose_writer_died_before_its_record_is_told_and_replaced_by_the_next_run(
     root: Path, made: Cache
 ) -> None:

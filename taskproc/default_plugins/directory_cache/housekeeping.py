@@ -35,12 +35,21 @@ def check_beside(state: State, repair: bool, posts: Sequence[Mapping[str, JSON]]
     yield from _check_lines(files, f"{root}/index.jsonl", _index_faults(root), repair)
     # A run may add a line while the file is written anew, and it would be lost.
     yield from _check_lines(files, f"{root}/journal.jsonl", _journal_faults, repair and not posts)
-    yield from _check_code(files, f"{root}/code", repair)
-    for folder in (root, f"{root}/code"):
-        yield from _check_parts(files, folder, repair and not posts)
-    yield from _check_posts(state, repair)
-    yield from _check_leases(state, repair)
-    yield from _check_jobs(f"{root}/jobs", posts)
+    yield from _check_parts(files, root, repair and not posts)
+    # A link in the place of a folder is never gone into: what is behind it is not of this cache.
+    if _is_folder(f"{root}/code"):
+        yield from _check_code(files, f"{root}/code", repair)
+        yield from _check_parts(files, f"{root}/code", repair and not posts)
+    if _is_folder(f"{root}/runs"):
+        yield from _check_posts(state, repair)
+    if _is_folder(f"{root}/leases"):
+        yield from _check_leases(state, repair)
+    if _is_folder(f"{root}/jobs"):
+        yield from _check_jobs(f"{root}/jobs", posts)
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def _check_lines(

@@ -94,7 +94,8 @@ def _leftovers(folder: Folder) -> Iterator[Fault]:
         elif not is_own(name):
             yield Fault(path, f"a {kind} that is not of this cache")
         elif kind != _KINDS.get(name, kind):
-            yield Fault(path, f"a {kind} is in its place, which is not followed or read")
+            text = f"a {kind} is in its place: nothing is read or written there; remove it by hand"
+            yield Fault(path, text, harmless=name != DATA)
     if aside := sorted(ASIDE_NAMES & folder.names.keys()):
         told = "a job that was killed had set it aside"
         yield Fault(f"{folder.path}/{aside[0]}", told, "put back")

@@ -33,7 +33,7 @@ def verify(
     try:
         for place in walk(state.root):
             if isinstance(place, Stray):
-                yield Finding(None, place.path, f"a {place.what} that is not of this cache", harmless=True)
+                yield _of_stray(place)
                 continue
             found = inspect(place, state.files.rules)
             if found.faults:
@@ -120,6 +120,13 @@ class _Verification:
     def _told(self, folder: Folder, faults: Iterable[Fault]) -> Iterator[Finding]:
         for fault in faults:
             yield _finding(folder.key, fault, repaired=False)
+
+
+def _of_stray(stray: Stray) -> Finding:
+    if not stray.in_place:
+        return Finding(None, stray.path, f"a {stray.what} that is not of this cache", harmless=True)
+    text = f"a {stray.what} is in the place of a folder: nothing is read or written there; remove it by hand"
+    return Finding(None, stray.path, text)
 
 
 def _finding(key: TaskKey | None, fault: Fault, repaired: bool) -> Finding:

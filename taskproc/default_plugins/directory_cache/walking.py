@@ -8,6 +8,7 @@ Follows no link. Only looks; what is found there is for others to judge.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -28,6 +29,8 @@ from taskproc.default_plugins.directory_cache.formats import decode_record
 from taskproc.default_plugins.directory_cache.journal import read_failure
 from taskproc.interfaces import TaskKey
 
+_FOLDERS = frozenset(name for name in names.RESERVED if "." not in name)
+_KEY = re.compile("[0-9a-f]{32}")
 ASIDE_NAMES = frozenset({RECORD + ASIDE, DATA + ASIDE})
 DAMAGED_NAMES = frozenset({RECORD + DAMAGED, RESULT + DAMAGED})
 OWN_NAMES = frozenset({RESULT, RECORD, STDOUT, STDERR, DATA, FAILURE, *ASIDE_NAMES, *DAMAGED_NAMES})
@@ -48,10 +51,11 @@ class Folder(NamedTuple):
 
 
 class Stray(NamedTuple):
-    """Something at a place where nothing of a cache has to be."""
+    """Something that is not of this cache; `in_place` if it stands where a folder of ours has to be."""
 
     path: str
     what: str
+    in_place: bool = False
 
 
 def is_own(name: str) -> bool:
@@ -69,6 +73,9 @@ def walk(root: str) -> Iterator[Folder | Stray]:
         found = sorted((item.name, _kind(item)) for item in inside)
     for name, kind in found:
         path = f"{root}/{name}"
+        if name in _FOLDERS and kind != "folder":
+            yield Stray(path, kind, in_place=True)
+            continue
         if name in names.RESERVED or name.startswith((".", *[f"{own}." for own in names.RESERVED])):
             continue
         if kind == "folder":
@@ -90,7 +97,7 @@ def _entries(path: str, task_folder: str) -> Iterator[Folder | Stray]:
         if name.startswith("."):
             continue
         if kind != "folder":
-            yield Stray(f"{path}/{name}", kind)
+            yield Stray(f"{path}/{name}", kind, in_place=_KEY.fullmatch(name) is not None)
         elif (folder := look(path, task_folder, name)) is not None:
             yield folder if folder.is_entry else Stray(folder.path, "folder")
 
