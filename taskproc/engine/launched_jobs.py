@@ -17,7 +17,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from taskproc.engine.pickling import PROTOCOL, dumps, loads
 from taskproc.engine.processes import is_running, signal_sessions, start_of
 from taskproc.engine.versions import python_minor
 from taskproc.interfaces import CacheBackend, Launcher
+from taskproc.registry.components import in_one_line
 
 _POLL_SECONDS = 0.02
 _SPOOL = re.compile(r"([0-9a-f]{16})-[0-9a-f]+\.(out|err)")
@@ -61,11 +62,7 @@ def facts_of_client(pid: int) -> dict[str, JSON]:
 
 @dataclass(frozen=True)
 class LeftJob:
-    """A launched job of a run that is dead.
-
-    Attributes:
-        cancels: whether its launcher knows how to cancel it.
-    """
+    """A launched job of a run that is dead; `facts` is what stands in its folder."""
 
     folder: Path
     key: TaskKey
@@ -77,6 +74,7 @@ class LeftJob:
 
     @property
     def cancels(self) -> bool:
+        """Whether its launcher knows how to cancel it."""
         return "pickled_job" in self.facts
 
     @property
@@ -121,46 +119,59 @@ class Leftovers:
         if self._has_looked:
             return
         self._has_looked = True
-        left: list[LeftJob] = []
         try:
-            scratch = self._backend.scratch()
-            names = os.listdir(scratch)
-        except OSError:
-            return
-        for name in names:
+            left = self._find()
+            over: list[LeftJob] = []
+            ends: list[LeftJob] = []
+            for job in left:
+                holder = self._backend.holder(job.key)
+                if holder is not None and holder.is_job:
+                    self._tell_of(job, holder)
+                elif _is_over(job):  # looked at last: a job holds its claim until it has told its outcome
+                    over.append(job)
+                else:
+                    ends.append(job)
+            _end(over, ends, list(launchers))
+        except Exception as error:  # noqa: BLE001 - tidying up after others must not hurt the run
+            self._give_up(error)
+
+    def tidy(self) -> None:
+        """At the end of a run: remove what is left of jobs that ended meanwhile, and of dead workers."""
+        try:
+            for job in list(self._goes_on.values()):
+                if _is_over(job):
+                    del self._goes_on[job.folder]
+                    shutil.rmtree(job.folder, ignore_errors=True)
+            if self._spools:
+                self._remove_spools({post.get("run") for post in self._backend.posts()})
+        except Exception as error:  # noqa: BLE001 - as above
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        _LOG.warning(
+            "what dead runs left in %s could not be tidied up: %s", self._backend.location, in_one_line(error)
+        )
+
+    def _find(self) -> list[LeftJob]:
+        """The jobs of dead runs; what their workers were printing is noted for the end of this run."""
+        scratch = self._backend.scratch()
+        left: list[LeftJob] = []
+        for name in os.listdir(scratch):
             spool = _SPOOL.fullmatch(name)
             if spool is None:
                 left += self._left_job(scratch / name)
             elif spool[1] != self._run:
                 self._spools.append(scratch / name)
-        over: list[LeftJob] = []
-        ends: list[LeftJob] = []
-        for job in left:
-            holder = self._backend.holder(job.key)
-            if holder is not None and holder.is_job:
-                self._tell_of(job, holder)
-            elif _is_over(job):  # looked at last: a job holds its claim until it has told its outcome
-                over.append(job)
-            else:
-                ends.append(job)
-        _end(over, ends, list(launchers))
+        return left
 
-    def tidy(self) -> None:
-        """At the end of a run: remove what is left of jobs that ended meanwhile, and of dead workers."""
-        for job in list(self._goes_on.values()):
-            if _is_over(job):
-                del self._goes_on[job.folder]
-                shutil.rmtree(job.folder, ignore_errors=True)
-        if not self._spools:
-            return
-        alive = {post.get("run") for post in self._backend.posts()}
-        if self._run not in alive:
-            return  # this cache does not tell which runs are alive
-        for spool in self._spools:
-            if spool.name.partition("-")[0] not in alive:
-                with contextlib.suppress(OSError):
-                    spool.unlink()
-        self._spools.clear()
+    def _remove_spools(self, alive: Collection[JSON]) -> None:
+        """Remove those of runs that did not tell that they are alive, where this run itself did tell."""
+        if self._run in alive:
+            for spool in self._spools:
+                if spool.name.partition("-")[0] not in alive:
+                    with contextlib.suppress(OSError):
+                        spool.unlink()
+            self._spools.clear()
 
     def _left_job(self, folder: Path) -> list[LeftJob]:
         """The job of a folder, if its run is known to be dead."""
@@ -171,8 +182,8 @@ class Leftovers:
         return [LeftJob(folder, TaskKey(str(facts.get("task")), str(facts.get("key"))), facts)]
 
     def _tell_of(self, job: LeftJob, holder: Holder) -> None:
-        if job.folder not in self._goes_on:
-            self._goes_on[job.folder] = job
+        self._goes_on[job.folder] = job
+        if (job.folder / job_folder.STARTED_FILE).exists():  # else another's job holds the claim
             _LOG.warning(
                 "a job of an earlier run still goes on: %s (%s); its result is waited for where it is needed",
                 job.name, holder.words,

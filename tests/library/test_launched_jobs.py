@@ -51,16 +51,21 @@ def note(text):
 @dataclass(frozen=True)
 class Queue(Launcher):
     name = "queue"
-    works: bool = True
+    cancels: str = "works"
+    hung: int = -1
     default_max_jobs = 10
 
     def command(self, argv, job):
+        if job.args["n"] == self.hung:
+            return ["sleep", "600"]
         return [sys.executable, "cluster.py", job.name, *argv]
 
     def cancel(self, jobs):
         for job in jobs:
             note(f"cancel {job.name} {os.getpid()}")
-            if self.works:
+            if self.cancels == "hangs":
+                time.sleep(600)
+            if self.cancels == "works":
                 open(f"cancelled-{job.name}", "w").close()
 
 class Leaf(Task):
@@ -84,10 +89,12 @@ class Top(Task):
 if __name__ == "__main__":
     with Cache("cache"):
         task = Top(3)
-    launcher = Queue(works="dead-queue" not in sys.argv)
+    launcher = Queue(**json.loads(sys.argv[1]) if sys.argv[1:] else {})
     answer, stats = task.run_graph(max_workers=2, launchers={"tasks.Leaf": launcher})
     print(json.dumps([answer, stats["stats"].get("tasks.Leaf", 0), stats["cached"].get("tasks.Leaf", 0)]))
 """
+
+NO_CANCEL = '{"cancels": "nothing"}'
 
 
 class Field:
@@ -219,11 +226,11 @@ def test_jobs_that_wait_in_a_queue_when_their_runner_is_killed_are_ended_by_the_
 
 
 def test_jobs_that_nobody_can_cancel_end_themselves_when_they_start(field: Field) -> None:
-    first = field.run("dead-queue")
+    first = field.run(NO_CANCEL)
     wait_for(lambda: len(field.pids()) == 3)
     waiting = field.pids()
     kill(first)
-    second = field.run("dead-queue")
+    second = field.run(NO_CANCEL)
     wait_for(lambda: len(field.pids()) == 6)
     field.touch("release")
     wait_for(lambda: not any(map(is_alive, waiting)))
@@ -319,7 +326,35 @@ def test_an_interrupt_cancels_jobs_that_wait_and_jobs_that_run_and_leaves_no_fol
     assert field.jobs() == []
 
 
-# --- The client dies ---
+def test_a_launcher_that_does_not_answer_does_not_hold_up_the_next_run(field: Field) -> None:
+    first = field.run('{"cancels": "hangs"}')
+    wait_for(lambda: len(field.pids()) == 3)
+    waiting = field.pids()
+    kill(first)
+    second = field.run()
+    first_words(second, "does not answer")
+    wait_for(lambda: len(field.pids()) == 6)
+    field.touch("release")
+    wait_for(lambda: not any(map(is_alive, waiting)))
+    field.touch("finish")
+    assert result_of(second)[0] == "[3, 3, 0]"
+    assert field.starts() == {"0": 1, "1": 1, "2": 1}
+
+
+# --- The client dies, or hangs ---
+
+
+def test_a_client_that_hangs_holds_up_one_job_and_an_interrupt_ends_it(field: Field, write: Write) -> None:
+    write("tasks.py", TASKS.replace("Top(3)", "Top(6)"))
+    field.touch("release")
+    field.touch("finish")
+    run = field.run('{"hung": 2, "max_jobs": 2}')
+    wait_for(lambda: len(field.lines("log", "end")) == 5)
+    run.send_signal(signal.SIGINT)
+    run.communicate(timeout=30)
+    assert field.starts() == {"0": 1, "1": 1, "3": 1, "4": 1, "5": 1}
+    assert field.jobs() == []
+    assert result_of(field.run())[0] == "[15, 1, 5]"
 
 
 def test_a_job_whose_client_is_killed_goes_on_and_is_computed_once(field: Field) -> None:
@@ -340,6 +375,19 @@ def test_a_job_whose_client_is_killed_goes_on_and_is_computed_once(field: Field)
 
 
 # --- What is left in the folder of jobs ---
+
+
+def test_what_a_failed_job_left_for_a_look_is_removed_by_the_next_run(field: Field, write: Write) -> None:
+    field.touch("release")
+    field.touch("finish")
+    write("tasks.py", TASKS.replace("return self.n\n", "return 1 // self.n\n"))
+    first = field.run()
+    first.communicate(timeout=90)
+    assert first.returncode == 1
+    assert len(field.jobs()) == 1
+    write("tasks.py", TASKS)
+    assert result_of(field.run())[0] == "[3, 3, 0]"
+    assert field.jobs() == []
 
 
 def test_what_the_workers_of_a_killed_runner_were_printing_is_removed_by_the_next_run(

@@ -216,7 +216,8 @@ class Leases:
         return is_own or not self._others.remove_if_dead(ticket, reading)
 
     def holder(self, key: TaskKey) -> Holder | None:
-        """Who else has claimed a key; None: nobody."""
+        """Who else has claimed a key; None: nobody. A job before a runner, which may only ask for it."""
+        found: Holder | None = None
         mark = mark_of(key)
         ours = {lease.ticket for lease in (self._own, *self._jobs.values()) if lease is not None}
         with suppress(OSError):
@@ -226,8 +227,11 @@ class Leases:
                     continue
                 # Who only waits for another's claim has nobody else to find out that it is a dead one's.
                 if not self._others.is_dead(ticket, reading):
-                    return self._others.holder(reading)
-        return None
+                    one = self._others.holder(reading)
+                    if one is not None and one.is_job:
+                        return one
+                    found = found or one
+        return found
 
     # Signs of life
 
