@@ -179,7 +179,8 @@ def with_options(backend: CacheBackend, **options: Any) -> CacheBackend:
     given = {name: value for name, value in options.items() if value is not None and value is not False}
     if not given:
         return backend
-    known = {field.name for field in _option_fields(type(backend))}
+    is_component = dataclasses.is_dataclass(backend)
+    known = {field.name for field in _option_fields(type(backend))} if is_component else set[str]()
     for name, value in given.items():
         if name not in known:
             raise CacheError(

@@ -296,9 +296,15 @@ class DirectoryCache(Answers):
     def list_data(self, key: TaskKey) -> tuple[DataFile, ...]:
         """The files now in the data directory, sorted by path, each with its content digest.
 
-        A symbolic link counts as what it says, not as what it points to.
+        A symbolic link counts as what it says, not as what it points to. In a shared cache the
+        files are opened to the group.
         """
-        return self._state.data_files.list(self._state.paths.entry(key))
+        entry = self._state.paths.entry(key)
+        if self._state.files.rules.shared:
+            from taskproc.default_plugins.directory_cache.sharing import open_to_group
+
+            open_to_group(f"{entry}/{entries.DATA}")
+        return self._state.data_files.list(entry)
 
     def log_paths(self, key: TaskKey) -> LogPaths:
         """Where the task's output goes."""
