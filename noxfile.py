@@ -141,8 +141,12 @@ def tests(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Kill, damage, fill the disk, start many at once; prints the figures of docs/reliability.md."""
     session.install("-e", ".[test]", *group("faults"))
+    file = str(Path(session.create_tmp()).resolve() / "figures.json")
     # Much of this is waiting for processes to end, so two tests at a time take half as long.
-    session.run("pytest", "-n", "2", "--dist", "worksteal", "tests/faults", *session.posargs)
+    words = ["-n", "2", "--dist", "worksteal", "tests/faults", *session.posargs]
+    session.run("pytest", *words, env={"TASKPROC_FIGURES": file})
+    if not session.posargs:
+        session.run("python", "tests/faults/figures_of_docs.py", file)
 
 
 @nox.session(python=NEWEST)

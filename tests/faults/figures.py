@@ -43,10 +43,11 @@ class Figures:
     def lines(self) -> Iterator[str]:
         width = max(map(len, self.rows))
         for name, (_, value, unit) in sorted(self.rows.items()):
-            yield f"{name:<{width}}  {_shown(value)} {unit}".rstrip()
+            yield f"{name:<{width}}  {shown(value)} {unit}".rstrip()
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A figure as it stands in a table."""
     if isinstance(value, float):
         return f"{value:.2f}" if value < 10 else f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
