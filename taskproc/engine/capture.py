@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from taskproc.engine.spool_file import spool_stream, tell_what_was_dropped
+
 _ENCODING = "utf-8"
 _ERRORS = "backslashreplace"
 
@@ -76,6 +78,8 @@ class DescriptorCapture:
         self._stdout.install()
         self._stderr.install()
         self._in_place = self._out.in_place and self._err.in_place
+        self._stdout.tell_what_was_dropped()
+        self._stderr.tell_what_was_dropped()
         return files
 
     def close(self) -> None:
@@ -204,8 +208,7 @@ class _Stream:
 
     def _open(self) -> io.TextIOWrapper:
         # By descriptor, so that it can be closed without closing 1 or 2 themselves.
-        raw = io.FileIO(self._fd, "w", closefd=False)
-        return io.TextIOWrapper(io.BufferedWriter(raw), _ENCODING, _ERRORS, line_buffering=True)
+        return spool_stream(self._fd, _ENCODING, _ERRORS, closes=False)
 
     def install(self) -> None:
         # Put there first: what a task put in its place may close our buffer as it goes.
@@ -219,6 +222,10 @@ class _Stream:
         for stream in (self._ours,) if current is self._ours else (current, self._ours):
             with contextlib.suppress(Exception):  # closed, None, or a class of the task's
                 stream.flush()
+
+    def tell_what_was_dropped(self) -> None:
+        if _usable(self._ours):
+            tell_what_was_dropped(self._ours)
 
     def restore(self) -> None:
         if self._settings is not None:

@@ -16,6 +16,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TextIO
 
+from taskproc.engine.spool_file import spool_stream, tell_what_was_dropped
+
 _ENCODING = "utf-8"
 _ERRORS = "backslashreplace"
 
@@ -81,15 +83,19 @@ class _Destination:
         with self._lock:
             self.open = False
             if self._file is not None:
-                self._file.close()
+                try:
+                    self._file.flush()
+                    tell_what_was_dropped(self._file)
+                finally:
+                    self._file.close()
 
     def _stream(self) -> io.TextIOWrapper:
         if self._file is None:
-            # Line by line, so that the log can be read while the task runs.
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            binary = open(os.open(self._path, flags, 0o600), "wb")  # noqa: SIM115 - closed in close
-            os.fchmod(binary.fileno(), 0o600)  # whatever the umask
-            self._file = io.TextIOWrapper(binary, _ENCODING, _ERRORS, newline="\n", line_buffering=True)
+            descriptor = os.open(self._path, flags, 0o600)
+            os.fchmod(descriptor, 0o600)  # whatever the umask
+            # Line by line, so that the log can be read while the task runs.
+            self._file = spool_stream(descriptor, _ENCODING, _ERRORS)
         return self._file
 
 

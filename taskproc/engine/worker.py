@@ -34,6 +34,7 @@ from taskproc.engine.jobs import (
 )
 from taskproc.engine.opened_run import OpenedRun, open_order, spool_of_launched, spool_of_thread
 from taskproc.engine.pickling import Pickled, dumps, name_unpicklable
+from taskproc.engine.spool_file import use_spool_streams
 from taskproc.engine.thread_capture import thread_capture
 from taskproc.engine.versions import content_version, python_minor
 from taskproc.errors import MissingResultError, UnpicklableResultError
@@ -289,6 +290,7 @@ def _orders_in(folder: Path) -> bytes | None:
 
 def main(argv: Sequence[str]) -> int:
     """`--pool SOCKET STATUS LIFELINE`, or the directory of a launched job."""
+    use_spool_streams()  # before anything of the user's takes hold of the others
     if argv[:1] == ["--pool"]:
         import gc
 
