@@ -52,20 +52,17 @@ class Heartbeat:
         )
         self._thread.start()
 
-    def stop(self) -> None:
-        """End soon, without waiting for it."""
+    def stop(self) -> threading.Thread | None:
+        """Have the thread end soon; returns it, to be joined by who does not hold what it needs."""
+        thread, self._thread = self._thread, None
         self._end.set()
-        self._thread = None
+        return thread
 
     def pause(self) -> bool:
         """Have the thread end now; whether there was one."""
-        thread = self._thread
-        if thread is None:
-            return False
         self._end.set()
-        if thread is not threading.current_thread():
-            thread.join(_LONGEST_WAIT)  # not for ever: a disk may hang
-        return True
+        join(self._thread)
+        return self._thread is not None
 
     def _run(self, end: threading.Event) -> None:
         while not end.wait(max(0.0, self._due - time.monotonic())):
@@ -74,3 +71,9 @@ class Heartbeat:
             if owner is None or not owner.beat():
                 return
             del owner
+
+
+def join(thread: threading.Thread | None) -> None:
+    """Wait until a heartbeat's thread has ended, but not for ever: a disk may hang."""
+    if thread is not None and thread is not threading.current_thread():
+        thread.join(_LONGEST_WAIT)

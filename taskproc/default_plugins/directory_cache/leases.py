@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 from taskproc.default_plugins.directory_cache.files import Files
-from taskproc.default_plugins.directory_cache.heartbeat import Heartbeat
+from taskproc.default_plugins.directory_cache.heartbeat import Heartbeat, join
 from taskproc.default_plugins.directory_cache.lease_file import ASKED, HELD, OwnLease, mark_of
 from taskproc.default_plugins.directory_cache.locks import around_forks
 from taskproc.default_plugins.directory_cache.other_leases import BEAT_SECONDS, OtherLeases
@@ -258,16 +258,23 @@ class Leases:
     def close(self) -> None:
         """Give back every claim, and the descriptors. Claims may be made again afterwards."""
         with self._guard:
-            self._close()
+            thread = self._close()
+        join(thread)
 
-    def _close(self) -> None:
+    def rest(self) -> None:
+        """End the thread now if nothing is claimed; it would find out by itself with the next beat."""
+        with self._guard:
+            thread = None if self._held or self._jobs else self._heartbeat.stop()
+        join(thread)
+
+    def _close(self) -> threading.Thread | None:
         leases = [*self._jobs.values(), *([self._own] if self._own is not None else [])]
         self._own = None
         self._jobs.clear()
         self._held.clear()
-        self._heartbeat.stop()
         for lease in leases:
             lease.close()
+        return self._heartbeat.stop()
 
     def before_fork(self) -> None:
         """Pause the thread, so that the child has nothing of it."""
