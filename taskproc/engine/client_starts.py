@@ -76,7 +76,7 @@ class ClientStarts:
         job_folder.make_folder(folder)
         facts = facts_of(job, launcher, self._facts())
         job_folder.write_facts(folder, facts)
-        job_folder.write(folder / job_folder.ORDERS_FILE, client.orders)
+        job_folder.write_sealed(folder / job_folder.ORDERS_FILE, client.orders)
         client.argv = command_of(launcher, client.words, job)
         environment = {**os.environ, **launcher.environment(job)}
         if client.is_over:  # it was cancelled while its launcher was asked

@@ -18,16 +18,19 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from taskproc.core.records import JSON
+from taskproc.core.records import JSON, content_digest
 
 ORDERS_FILE = "orders.pkl"
 OUTCOME_FILE = "outcome.pkl"
 FACTS_FILE = "job.json"
 STARTED_FILE = "started"
 _FORMAT = 1
+_SEAL = 32
+"""The bytes of a digest in front of what is sealed."""
+_PICKLE = b"\x80"
+"""How a pickle begins, and no digest: another version's worker seals nothing."""
 
 
 def make_folder(folder: Path) -> None:
@@ -52,6 +55,25 @@ def write(path: Path, content: bytes) -> None:
     with open(create(aside), "wb") as stream:
         stream.write(content)
     aside.replace(path)
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Write what is to be unpickled, for `read_sealed`. Raises OSError."""
+    write(path, content_digest(content).encode() + content)
+
+
+def read_sealed(path: Path) -> bytes:
+    """What `write_sealed` wrote: a flipped bit must not become another argument, or another outcome.
+
+    Raises OSError, also for what is not as it was written.
+    """
+    sealed = read_own(path)
+    if sealed[:1] == _PICKLE:
+        return sealed
+    content = sealed[_SEAL:]
+    if sealed[:_SEAL] != content_digest(content).encode():
+        raise OSError(errno.EIO, "it is damaged", str(path))
+    return content
 
 
 def read_own(path: Path) -> bytes:

@@ -303,7 +303,7 @@ class Launches:
         with contextlib.suppress(OSError):
             os.listdir(client.folder)
         try:
-            (answer,) = unpack_answers(job_folder.read_own(client.folder / job_folder.OUTCOME_FILE))
+            (answer,) = unpack_answers(job_folder.read_sealed(client.folder / job_folder.OUTCOME_FILE))
         except Exception:  # noqa: BLE001 - half a file can raise anything, another version's too
             return self._is_saved(client.job)
         return answer.outcome

@@ -269,7 +269,7 @@ def run_launched(directory: str) -> int:
     except Exception as error:  # noqa: BLE001 - of the cache; whatever it is, the runner hears of it
         answers = [Answer(Outcome(job.key, "failed", failure=describe(error)))]
     with contextlib.suppress(FileNotFoundError):  # its run was cancelled, and has removed the folder
-        job_folder.write(folder / job_folder.OUTCOME_FILE, pack_answers(answers))
+        job_folder.write_sealed(folder / job_folder.OUTCOME_FILE, pack_answers(answers))
     # Not before: who finds the task unclaimed must find the outcome, or there is none.
     run.backend.close()
     return 0 if answers[0].outcome.kind == "finished" else 1
@@ -281,7 +281,7 @@ def _orders_in(folder: Path) -> bytes | None:
         with contextlib.suppress(OSError):
             os.listdir(folder.parent)  # which makes a network file system look again
         try:
-            return job_folder.read_own(folder / job_folder.ORDERS_FILE)
+            return job_folder.read_sealed(folder / job_folder.ORDERS_FILE)
         except FileNotFoundError:
             if pause is not None:
                 time.sleep(pause)

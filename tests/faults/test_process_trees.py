@@ -228,7 +228,8 @@ def faults_at(point: Point, folder: Path, shim: Path, base: Path) -> tuple[list[
         faults.append(f"left running: {left}")
     if ended.returncode is None:
         faults.append("stuck")
-    if ended.returncode == 0 and not is_right(ended, edition):
+    was_told = not ended.stdout and "could not be kept" in ended.stderr
+    if ended.returncode == 0 and not is_right(ended, edition) and not was_told:
         faults.append(f"claimed success with {ended.stdout!r}")
     if shows_our_traceback(ended.stderr):
         faults.append(f"showed a traceback of ours: {ended.stderr}")
