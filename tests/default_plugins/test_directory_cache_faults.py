@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -196,3 +198,55 @@ def test_no_more_time_goes_into_syncing_what_lies_below_than_the_task_was_worth(
     monkeypatch.setattr(durability, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     *below, _ = chain(cache_on(tmp_path, files), seconds=15.0)
     assert [key for key in below if any(key.digest in path for path in files.synced)] == [below[-1]]
+
+
+WRITING = {
+    *(
+        "mkdir",
+        "makedirs",
+        "rename",
+        "renames",
+        "replace",
+        "unlink",
+        "remove",
+        "rmdir",
+        "removedirs",
+        "rmtree",
+    ),
+    *(
+        "link",
+        "symlink",
+        "truncate",
+        "ftruncate",
+        "write",
+        "writev",
+        "pwrite",
+        "pwritev",
+        "fsync",
+        "fdatasync",
+    ),
+    *("mkfifo", "mknod", "copy", "copyfile", "copytree", "move", "fdopen"),
+}
+
+
+def is_write(call: ast.Call) -> bool:
+    """Whether a call changes what stands on a disk (rights and times aside)."""
+    text = ast.unparse(call)
+    owner, _, name = ast.unparse(call.func).rpartition(".")
+    return (
+        (owner in ("os", "shutil") and name in WRITING)
+        or name in ("write_text", "write_bytes", "touch", "FileIO")
+        or (name == "open" and owner in ("", "io") and not re.search(r", 'rb'(, buffering=0)?\)$", text))
+        or (name == "open" and owner == "os" and bool(re.search("O_(CREAT|TRUNC|APPEND|WRONLY)", text)))
+    )
+
+
+def test_one_module_does_every_write_of_the_store() -> None:
+    """So that a test that puts a failing disk under it puts it under all."""
+    found: dict[str, list[str]] = {}
+    for module in Path(durability.__file__).parent.glob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Call)]
+        found[module.name] = [f"{module.name}: {ast.unparse(call)}" for call in calls if is_write(call)]
+    assert len(found) > 15
+    assert len(found.pop("files.py")) > 5
+    assert [line for lines in found.values() for line in lines] == []
