@@ -406,6 +406,9 @@ class Launcher(ABC):
     """Starts a job behind a command of the user's choice.
 
     A subclass is a frozen dataclass that has a `name` and a `command`; the rest has defaults.
+    It is asked for commands on one thread of its own, and cancels on another. One that has a
+    `cancel` is also kept, pickled, beside each job under way: if the run is killed, the next one
+    cancels by it what still waits in a queue.
 
     Attributes:
         python: the interpreter inside; None: the running one.
@@ -438,7 +441,8 @@ class Launcher(ABC):
     def cancel(self, jobs: Sequence[Job]) -> None:  # noqa: B027 - for many, ending the client is enough
         """End these jobs wherever they run, in as few calls as possible.
 
-        The engine ends the clients themselves; this is for what outlives its client.
+        The engine ends the clients themselves; this is for what outlives its client. It is waited
+        for at most 2 seconds. A job may have ended by itself, or never have come to its queue.
         """
 
     def explain(self, returncode: int, stderr: str) -> str:
