@@ -65,6 +65,7 @@ def test_a_job_arrives_with_every_field_of_its_order() -> None:
         (file,),
         {"n": 1},
         {"names": ["a:b"]},
+        "a ticket",
     )
     assert all(job)
     payload = pickle.dumps((b"order", [plain_job(job)]))
