@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -152,6 +153,76 @@ def test_members_of_the_group_find_each_others_results(root: Path) -> None:
         other.open()
         assert other.look_up([KEY]) == {KEY: record}
         assert other.load(KEY) == b"answer"
+
+
+class acting:
+    """Act as a user of a group, in earnest: the kernel decides what may be read and written."""
+
+    def __init__(self, user: int, group: int) -> None:
+        self.user, self.group = user, group
+
+    def __enter__(self) -> None:
+        self.before = os.getegid(), os.getgroups(), os.umask(0o077)
+        os.setgroups([self.group])
+        os.setegid(self.user)  # a group of the user's own, as most systems have it
+        os.seteuid(self.user)
+
+    def __exit__(self, *_: object) -> None:
+        os.seteuid(0)
+        os.setegid(self.before[0])
+        os.setgroups(self.before[1])
+        os.umask(self.before[2])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_two_members_of_a_group_read_replace_and_remove_each_others_results_and_a_stranger_none() -> None:
+    import shutil  # imported late where it is needed, when it can't be read any more
+
+    from taskproc.default_plugins.directory_cache import journal, sharing, traces  # noqa: F401
+
+    one, other, stranger, group = 3001, 3002, 3003, 4242
+    folder = Path(tempfile.mkdtemp())
+    try:
+        folder.chmod(0o2770)
+        os.chown(folder, 0, group)
+        root = folder / "cache"
+        private = folder / "spool"
+        for round_, user in enumerate((one, other, one)):
+            with acting(user, group):
+                cache = DirectoryCache(root, shared="group")
+                cache.open()
+                assert KEY in cache.look_up([KEY]) if round_ else True
+                assert cache.lease([KEY]) == {KEY}
+                cache.begin(KEY)
+                data = cache.data_directory(KEY, create=True)
+                (data / "deep").mkdir()
+                (data / "deep" / "file").write_text("x")
+                private.write_text("said")
+                record = example_record(KEY, b"%d" % round_, data=cache.list_data(KEY))
+                cache.keep_logs(KEY, private, None)
+                cache.save(record, b"%d" % round_, 9, durable=True)
+                cache.note(Event("failed", KEY, text="why"))
+                cache.note(Event("cleared", example_key(text="2")))
+                cache.index()
+                cache.close()
+                assert cache.load(KEY) == b"%d" % round_
+            for path in root.rglob("*"):
+                assert path.lstat().st_gid == group, path
+        with (
+            acting(stranger, stranger),
+            pytest.raises(CacheError, match=r"can't be|no member"),
+        ):
+            DirectoryCache(root, shared="group").open()
+        folder.chmod(0o755)
+        with acting(stranger, stranger), pytest.raises(CacheError, match="another user"):
+            DirectoryCache(root).open()
+        with acting(other, group):
+            cache = DirectoryCache(root, shared="group")
+            cache.discard([KEY])
+            cache.discard_all(KEY.name)
+            assert cache.look_up([KEY]) == {}
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_a_shared_cache_is_refused_unless_one_says_that_it_is(root: Path) -> None:

@@ -139,6 +139,9 @@ class Files:
             self.unlink(source)
         else:
             os.chmod(target, self.rules.file_mode)
+            if self.rules.shared:
+                with suppress(OSError):  # made in a private folder, it is not of the group yet
+                    os.chown(target, -1, os.stat(os.path.dirname(target)).st_gid, follow_symlinks=False)
 
     def unlink(self, path: str) -> None:
         """Remove a file or a symbolic link (not what it points to), if it is there."""

@@ -85,14 +85,11 @@ def _check_owner(root: str, status: os.stat_result, rules: Rules) -> None:
     fault = rules.fault_of_owner(status, root)
     if not fault:
         return
-    way_out = "choose a path of your own"
-    if fault.startswith("every"):
-        way_out = "take that right away (chmod o-w)"
-    elif fault.startswith("its group"):
-        way_out = (
-            "if the group shares it, say so (Cache(..., shared='group'), or '?shared=group' behind its path);"
-            " else take that right away (chmod -R g-w)"
-        )
+    is_foreign = fault.startswith("it belongs")
+    way_out = "choose a path of your own" if is_foreign else "take that right away (chmod -R go-w)"
+    if status.st_mode & stat.S_IWGRP and not rules.shared:
+        say_so = "Cache(..., shared='group'), or '?shared=group' behind its path"
+        way_out += f", or, if a group shares it, say so ({say_so})"
     raise CacheError(
         f"the cache {root!r} is not safe to read: {fault}, and reading a result can run whatever code its"
         f" writer put in; {way_out}, or say that you trust whoever can write there (Cache(..., trust=True),"
