@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 
 from taskproc.core.records import Job
@@ -57,8 +58,10 @@ def plain_job(task: Task, labels: tuple[str, ...]) -> Job:
 def launched_job(task: Task, labels: tuple[str, ...], label: str, backend: CacheBackend, run: str) -> Job:
     """A job of the launcher of a label, as that launcher sees it."""
     key = task._task.key
-    word = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in key.name)[-32:]
-    name = f"t-{word.strip('-')}-{run[:6]}-{key.digest[:8]}"
+    word = "".join(letter if letter.isalnum() and letter.isascii() else "-" for letter in key.name)[-26:]
+    # The tag is of the whole key: classes whose names end alike have tasks of the same arguments.
+    tag = blake2b(f"{key.name}\0{key.digest}".encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    name = f"t-{word.strip('-')}-{run[:6]}-{tag}"
     directory = Path(backend.scratch()) / name
     return replace(
         plain_job(task, labels),
