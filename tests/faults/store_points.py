@@ -177,6 +177,7 @@ class Bench:
         if executor == LAUNCHED:
             names = (Report.task_name, Choose.task_name, "small_graph.Table")
             options = {"executor": "serial", "prefixes": dict.fromkeys(names, "env")}
+        report: Report | None = None
         try:
             with Cache(backend or self._root):
                 report = Report()
@@ -185,7 +186,7 @@ class Bench:
             leaves = _leaves(error)
             failed = {one for one in leaves if isinstance(one, FailedTaskError)}
             names = {f"{one.task_name} {one.task_key}" for one in failed}
-            apart = sorted(names_without(report, names)) if failed else []
+            apart = sorted(names_without(report, names)) if report is not None and failed else []
             return {"errors": list(map(_described, leaves)), "warnings": told, "apart": apart}
         return {"answer": answer, "warnings": told}
 
