@@ -181,6 +181,10 @@ class UnknownLabelWarning(TaskprocWarning):
     """A rate limit, prefix or launcher is given for a label that no task of the graph has."""
 
 
+class TimeLimitWarning(TaskprocWarning):
+    """A time limit is given for tasks that nothing can end, as they run in threads."""
+
+
 class PluginWarning(TaskprocWarning):
     """A plugin failed where it was only an observer; it is silenced for the run."""
 

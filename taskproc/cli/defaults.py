@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+from taskproc.core.seconds import read_timeouts
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ON_ERROR = ("stop", "continue")
 CODE = ("deep", "class", "off")
@@ -33,6 +35,8 @@ class DefaultArguments:
         detect_source_change: whether a task whose code changed is run again; False is code="off".
         code: how much code counts: "deep", "class" or "off" (see `Task.run_graph`).
         early_cutoff: whether an upstream that comes to the same content again leaves what is below it.
+        timeouts: for each label, how long a job may run: seconds, "90s", "10m", "2h" or "1d"; "none"
+            for no limit.
         force_entrypoint: whether the entry task itself is always run.
         show_progress: whether progress is shown on stderr.
         launchers: for each label, a Launcher or "name:opt=val,...".
@@ -61,9 +65,10 @@ class DefaultArguments:
     plugins: Sequence[str] | None = None
     code: Literal["deep", "class", "off"] | None = None
     early_cutoff: bool | None = None
+    timeouts: Mapping[str, float | str] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("kwargs", "prefix", "rate_limits", "launchers"):
+        for name in ("kwargs", "prefix", "rate_limits", "launchers", "timeouts"):
             _check_mapping(name, getattr(self, name))
         for name in ("detect_source_change", "force_entrypoint", "show_progress", "early_cutoff"):
             _check(name, getattr(self, name), bool, "True or False")
@@ -76,6 +81,7 @@ class DefaultArguments:
             _check_positive("num_workers", self.num_workers)
         for label, limit in (self.rate_limits or {}).items():
             _check_positive(f"rate_limits[{label!r}]", limit)
+        read_timeouts("DefaultArguments(timeouts=...)", self.timeouts or {})
         for label, prefix in (self.prefix or {}).items():
             if not isinstance(prefix, str):
                 _check_words(f"prefix[{label!r}]", prefix, "a text or a list of words")

@@ -144,6 +144,12 @@ def _how_to_run() -> list[click.Parameter]:
         ),
         _repeatable(["--rate-limit"], "Run at most N tasks of LABEL at once.", metavar="LABEL=N"),
         _option(["--rate-limits"], "The same, as a JSON object.", metavar="JSON"),
+        _repeatable(
+            ["--timeout", "timeouts"],
+            "End a task of LABEL, which then has failed, when it has run so long: seconds, or 90s, 10m, 2h, "
+            "1d; none: never.",
+            metavar="LABEL=SECONDS",
+        ),
         _option(
             ["--on-error"],
             "After a failure, start nothing more (stop, the default) or run what can be run.",

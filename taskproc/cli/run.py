@@ -127,6 +127,7 @@ def _run_options(registry: Registry, settings: Settings) -> dict[str, Any]:
         ],
         "max_workers": settings.num_workers,
         "rate_limits": settings.rate_limits,
+        "timeouts": settings.timeouts,
         "prefixes": settings.prefixes,
         "code": settings.code,
         "early_cutoff": settings.early_cutoff,

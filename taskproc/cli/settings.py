@@ -18,6 +18,7 @@ from taskproc.cli.values import (
     objects_and_assignments,
     split_assignments,
 )
+from taskproc.core.seconds import read_timeouts
 from taskproc.errors import ArgumentError, UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Given:
     launchers: Sequence[str] = ()
     rate_limits: str | None = None
     rate_limit: Sequence[str] = ()
+    timeouts: Sequence[str] = ()
     reporters: Sequence[str] = ()
     on_error: Literal["stop", "continue"] | None = None
     plugins: Sequence[str] = ()
@@ -66,6 +68,7 @@ class Settings:
     prefixes: Mapping[str, str | Sequence[str]]
     launchers: Mapping[str, Any]
     rate_limits: Mapping[str, int]
+    timeouts: Mapping[str, float | None]
     reporters: Sequence[Any]
     on_error: Literal["stop", "continue"]
     plugins: Sequence[str]
@@ -99,6 +102,7 @@ def decide(given: Given, defaults: DefaultArguments) -> Settings:
         prefixes=prefixes,
         launchers=launchers,
         rate_limits=_rate_limits(given, defaults),
+        timeouts=_timeouts(given, defaults),
         reporters=given.reporters or tuple(defaults.reporters or ()),
         on_error=_first(given.on_error, defaults.on_error, "stop"),
         plugins=(*(defaults.plugins or ()), *given.plugins),
@@ -168,6 +172,14 @@ def _rate_limits(given: Given, defaults: DefaultArguments) -> dict[str, int]:
     return {
         **check_rate_limits("--rate-limits", base),
         **check_rate_limits("--rate-limit", single),
+    }
+
+
+def _timeouts(given: Given, defaults: DefaultArguments) -> dict[str, float | None]:
+    single = split_assignments("--timeout", "LABEL=SECONDS", given.timeouts)
+    return {
+        **read_timeouts("DefaultArguments(timeouts=...)", defaults.timeouts or {}),
+        **read_timeouts("--timeout", single),
     }
 
 

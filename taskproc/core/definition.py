@@ -14,6 +14,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from taskproc.core.arguments.binder import Binder, default_factories
+from taskproc.core.seconds import read_seconds
 from taskproc.errors import TaskDefinitionError
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ class TaskClass:
         return (_nothing, ())
 
 
-SETTINGS = frozenset({"task_label", "task_compress_level", "task_code", "task_version", "task_depends_on"})
+SETTINGS = frozenset(
+    {"task_label", "task_compress_level", "task_timeout", "task_code", "task_version", "task_depends_on"}
+)
 """Class attributes whose statements are no code: how a task is run and stored, and what it states."""
 
 
@@ -105,6 +108,13 @@ def check_definition(cls: type[Task], root: type[Task]) -> None:
         raise TaskDefinitionError(
             f"{cls.__qualname__}.task_compress_level is {level!r}; it must be an integer from 0 to 9"
         )
+    if cls.task_timeout is not None:
+        try:
+            read_seconds(cls.task_timeout)
+        except ValueError as error:
+            raise TaskDefinitionError(
+                f"{cls.__qualname__}.task_timeout is {cls.task_timeout!r}; {error}, or None for no limit"
+            ) from None
     _check_statements(cls)
 
 

@@ -98,6 +98,8 @@ class Task(Indexable, Encodable):
     Class attributes to set:
         task_label: a label, or several, for rate limits, prefixes and launchers.
         task_compress_level: gzip level of the stored result, 0 to 9 (default 9).
+        task_timeout: how long a job may run until it is ended and fails: seconds, or a text such as
+            "90s", "10m", "2h" or "1d"; None (default): no limit.
         task_code: how much code counts: "deep" (all that the class reaches), "class" (its own
             body and its bases'), "off" (none), or None (default): what the run says.
         task_version: any value that an argument may have; another one makes the task stale.
@@ -108,6 +110,7 @@ class Task(Indexable, Encodable):
 
     task_label: ClassVar[str | Sequence[str]] = ()
     task_compress_level: ClassVar[int] = 9
+    task_timeout: ClassVar[float | str | None] = None
     task_code: ClassVar[CodeMode | None] = None
     task_version: ClassVar[Any] = None
     task_depends_on: ClassVar[Sequence[Any]] = ()
@@ -196,6 +199,7 @@ class Task(Indexable, Encodable):
         on_error: Literal["stop", "continue"] = "stop",
         show_progress: bool = False,
         force: bool = False,
+        timeouts: Mapping[str, float | str | None] | None = None,
     ) -> tuple[T, RunStats]:
         """Run this task after whatever upstream is stale, and store the results.
 
@@ -217,6 +221,9 @@ class Task(Indexable, Encodable):
             on_error: "stop" starts nothing after a failure; "continue" runs what can be run.
             show_progress: show progress on stderr.
             force: run this task itself even if its result is stored.
+            timeouts: for each label, how long a job of its tasks may run until it is ended and fails:
+                as `task_timeout`, which these go before; None: no limit. A task's own name goes
+                before its labels, then their order decides. In threads nothing can end a task.
 
         Returns:
             The result, and the statistics of the run (a RunStats).
@@ -224,6 +231,7 @@ class Task(Indexable, Encodable):
         Raises:
             FailedTaskError: a task failed (with on_error="continue": an ExceptionGroup of them).
             UsageError: the graph or an option is wrong; nothing was run.
+            KeyboardInterrupt, Terminated: SIGINT, or SIGTERM or SIGHUP, came; see docs/howto-stop.md.
         """
         task = cast("Task", self)
         return task._task.binding.run_graph(
@@ -240,6 +248,7 @@ class Task(Indexable, Encodable):
             on_error=on_error,
             show_progress=show_progress,
             force=force,
+            timeouts=timeouts,
         )
 
     def plan(

@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,8 +28,9 @@ from taskproc.engine.interruption import Interruption
 from taskproc.engine.jobs import Answer, JobOrder, Payloads, unpack_answers
 from taskproc.engine.launch import Launches
 from taskproc.engine.opened_run import spool_of_launched
+from taskproc.engine.time_limits import Clocks, TimeLimit
 from taskproc.engine.worker import run_batch
-from taskproc.errors import ExecutorBrokenError, WorkerDiedError
+from taskproc.errors import ExecutorBrokenError, TimeLimitWarning, WorkerDiedError
 from taskproc.interfaces import AnnouncingExecutor, Launcher
 from taskproc.modules import is_installed, is_on_path_of_others
 
@@ -72,6 +74,7 @@ class Dispatch:
         run_facts: what names the run to those who find its launched jobs when it has died.
         before_in_place: hears that a job, which may take so many seconds, is about to hold up the run.
         signals: after a signal nothing is started any more; a job in place may be broken off by one.
+        limits: by task name, how long jobs may run.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Dispatch:
         run_facts: Callable[[], Mapping[str, JSON]],
         before_in_place: Callable[[float | None], None],
         signals: Interruption,
+        limits: Mapping[str, TimeLimit],
     ) -> None:
         self._executor = executor
         self._in_place = in_place
@@ -101,6 +105,9 @@ class Dispatch:
         self._keep_logs = keep_logs
         self._before_in_place = before_in_place
         self._signals = signals
+        self._limits = limits
+        self._clocks = Clocks()
+        self._has_warned = False
         self._sizes = BatchSizes(self._max_workers)
         self._batches: set[Batch] = set()
         self._events: queue.SimpleQueue[Callable[[], list[Outcome]]] = queue.SimpleQueue()
@@ -148,7 +155,10 @@ class Dispatch:
             else:
                 self._launch(self._describe_job(key, lane), lane, order)
         idle = max(1, self._max_workers - len(self._batches))
-        for part in self._sizes.split(list(orders), idle):
+        # One with a time limit goes alone: others must not be ended with it.
+        alone = [[key] for key in orders if key.name in self._limits]
+        together = [key for key in orders if key.name not in self._limits]
+        for part in [*alone, *self._sizes.split(together, idle)]:
             if self._signals.number:
                 self._put(*[Outcome(key, "returned") for key in part])
             else:
@@ -160,10 +170,15 @@ class Dispatch:
     def wait(self, timeout: float | None = None) -> list[Outcome]:
         """The next outcomes; waits for one at most `timeout` seconds."""
         outcomes: list[Outcome] = []
+        pause = self._clocks.pause
+        if pause is not None:
+            timeout = pause if timeout is None else min(timeout, pause)
         with contextlib.suppress(queue.Empty):
             outcomes += self._events.get(timeout=timeout)()
             while True:
                 outcomes += self._events.get_nowait()()
+        if pause is not None:
+            self._clocks.look()
         return outcomes
 
     def wake(self) -> None:
@@ -259,6 +274,8 @@ class Dispatch:
                 raise self._broken
             future = self._submitted(batch, payload)
             batch.future = future
+            if keys[0].name in self._limits:
+                self._limit(keys[0], future)
             future.add_done_callback(lambda _: self._events.put(lambda: self._done(batch)))
         except Exception as error:  # noqa: BLE001 - whatever a stranger's submit raises
             broken = error
@@ -267,6 +284,32 @@ class Dispatch:
             self._cancelled = True
             self._events.put(lambda: self._lost(batch, RuntimeError("broken off")))
             raise
+
+    def _limit(self, key: TaskKey, future: Future[Any]) -> None:
+        """See to it that a job keeps its time limit; its worker does that itself where we can't."""
+        kill = getattr(future, "kill", None)
+        tell = getattr(future, "progress", None)
+        if kill is not None and tell is not None:
+
+            def has_begun() -> float | None:
+                known = tell()
+                return time.monotonic() if known is not None and known[1] is not None else None
+
+            self._clocks.start(key, self._limits[key.name], has_begun, lambda _: kill())
+        elif isinstance(self._executor, ThreadPoolExecutor | AnnouncingExecutor) or (
+            self._in_place and threading.current_thread() is not threading.main_thread()
+        ):
+            self._warn_of_limit(key)
+
+    def _warn_of_limit(self, key: TaskKey) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"the time limit of {key.name} ({self._limits[key.name].seconds:g} s) can't be kept: its "
+                "tasks run in threads, which nothing can end; use processes, or a launcher",
+                TimeLimitWarning,
+                stacklevel=2,
+            )
 
     def _submitted(self, batch: Batch, payload: bytes) -> Future[Any]:
         if isinstance(self._executor, AnnouncingExecutor):
@@ -290,6 +333,11 @@ class Dispatch:
             batch.open.pop(outcome.key, None)
             if outcome.kind == "finished":
                 self._sizes.saw(outcome.key, outcome.seconds)
+            limit = self._limits.get(outcome.key.name)
+            if limit is not None:
+                self._clocks.stop(outcome.key)
+                if outcome.kind == "finished" and outcome.seconds > 1 + 2 * limit.seconds:
+                    self._warn_of_limit(outcome.key)  # some thread of somebody's executor
         return [answer.outcome for answer in answers]
 
     def _done(self, batch: Batch) -> list[Outcome]:
@@ -313,6 +361,7 @@ class Dispatch:
         if isinstance(error, CancelledError):
             return [self._taken_back(batch, key) for key in batch.open]
         seconds = time.monotonic() - batch.started
+        too_long = self._clocks.stop(batch.keys[0])
         outcomes = self._stored(batch)
         stored = {outcome.key for outcome in outcomes}
         for key in batch.open:
@@ -321,7 +370,7 @@ class Dispatch:
             if self._cancelled:
                 outcomes.append(Outcome(key, "cancelled", seconds if _was_begun(batch, key, error) else 0.0))
             else:
-                outcomes.append(self._unsaved(batch, key, error, seconds))
+                outcomes.append(self._unsaved(batch, key, error, seconds, too_long))
         return outcomes
 
     def _stored(self, batch: Batch) -> list[Outcome]:
@@ -345,14 +394,17 @@ class Dispatch:
                 return Outcome(key, "failed", failure=describe(error))
         return Outcome(key, "returned")
 
-    def _unsaved(self, batch: Batch, key: TaskKey, error: BaseException, seconds: float) -> Outcome:
+    def _unsaved(
+        self, batch: Batch, key: TaskKey, error: BaseException, seconds: float, too_long: Failure | None
+    ) -> Outcome:
         """A job of a lost batch that left no record: the guilty one fails, the rest try again."""
         if isinstance(error, WorkerDiedError):
             position = error.position
             if position is not None and batch.keys.index(key) == position:
                 if error.pid is not None:
                     self._keep_logs(key, error.pid)
-                return Outcome(key, "failed", seconds, failure=Failure("worker died", str(error)))
+                died = too_long or Failure("worker died", str(error))
+                return Outcome(key, "failed", seconds, failure=died)
             self._deaths[key] = self._deaths.get(key, 0) + 1
             if self._deaths[key] < _MAX_UNSTARTED_DEATHS:
                 return Outcome(key, "returned")
@@ -373,11 +425,20 @@ class Dispatch:
         argv = worker_command(launcher.python)
         try:
             self._launches.start(job, launcher, [*argv, job.job_directory], self._payloads.batch([order]))
+            key = job.key
+            if key.name in self._limits:
+                self._clocks.start(
+                    key,
+                    self._limits[key.name],
+                    lambda: self._launches.started(key),
+                    lambda failure: self._launches.end(key, failure),
+                )
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the command may be a plugin's
             self._launched_finished(Outcome(job.key, "failed", failure=describe(error)))
 
     def _launched_finished(self, outcome: Outcome) -> None:
         def take() -> list[Outcome]:
+            self._clocks.stop(outcome.key)
             self._launched[self._launched_jobs.pop(outcome.key).label] -= 1
             return [outcome]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from taskproc.core.masking import mask_words
 from taskproc.core.records import JSON, Failure, Job, Outcome, RunStats, TaskKey
 from taskproc.engine.pickling import dumps, loads
-from taskproc.errors import FailedTaskError, TaskprocError
+from taskproc.errors import FailedTaskError, TaskprocError, TaskTimeoutError
 from taskproc.tracebacks import own_lines
 
 _LAST_LINES = 10
@@ -28,7 +28,8 @@ _LONGEST_ARGS = 400
 def describe(error: BaseException) -> Failure:
     """An exception in a form that travels: its text always, itself where it can be pickled."""
     kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    is_plain = kind.__module__ == "builtins" or kind is TaskTimeoutError
+    name = kind.__qualname__ if is_plain else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 - an exception whose own __str__ raises

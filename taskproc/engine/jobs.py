@@ -25,6 +25,7 @@ from taskproc.core.records import (
 from taskproc.core.task import Task, open_scope, plain_attributes
 from taskproc.engine.code_checks import Check
 from taskproc.engine.pickling import PLAIN, PROTOCOL, dumps, name_unpicklable
+from taskproc.engine.time_limits import TimeLimit
 from taskproc.errors import ArgumentError
 from taskproc.interfaces import CacheBackend
 
@@ -98,6 +99,7 @@ class RunOrder:
         budget: seconds after which a batch hands back what it did not start.
         checks: by task name, the code that a worker has to have (see `code_checks`); it holds
             for the same minor version of Python, `python`.
+        limits: by task name, the time limits that workers keep themselves, as nobody else can.
     """
 
     run: str
@@ -113,6 +115,7 @@ class RunOrder:
     budget: float
     checks: Mapping[str, Sequence[Check]]
     python: str
+    limits: Mapping[str, TimeLimit]
 
 
 class Batch(NamedTuple):

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from taskproc.core.records import CodeMode
 from taskproc.core.schedule import check_rate_limits
+from taskproc.core.seconds import read_timeouts
 from taskproc.errors import (
     OptionError,
     PluginError,
@@ -47,6 +48,7 @@ class RunOptions:
     on_error: Literal["stop", "continue"] = "stop"
     show_progress: bool = False
     force: bool = False
+    timeouts: Mapping[str, float | str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class RunSetup:
     Attributes:
         executor: the user's own, or None; `provider` opens one if it is None.
         max_workers: how many jobs at once in the executor.
+        timeouts: for labels, how many seconds a job may run; None: as long as it takes.
     """
 
     executor: Executor | None
@@ -64,6 +67,7 @@ class RunSetup:
     rate_limits: Mapping[str, int]
     launchers: Mapping[str, Launcher]
     reporters: Sequence[Reporter] = field(default_factory=list[Reporter])
+    timeouts: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
 
 
 def read_options(options: RunOptions, registry: Registry) -> RunSetup:
@@ -97,6 +101,7 @@ def read_options(options: RunOptions, registry: Registry) -> RunSetup:
         rate_limits=rate_limits,
         launchers=_launchers(options, registry),
         reporters=reporters,
+        timeouts=read_timeouts("timeouts", options.timeouts or {}),
     )
 
 
@@ -191,7 +196,11 @@ def _answer_of(launcher: Launcher, name: str) -> Any:
 def warn_unknown_labels(setup: RunSetup, known: Iterable[str]) -> None:
     """Warn of limits, prefixes and launchers for labels that no task of the graph has."""
     labels = set(known)
-    for kind, given in (("rate limit", setup.rate_limits), ("prefix or launcher", setup.launchers)):
+    for kind, given in (
+        ("rate limit", setup.rate_limits),
+        ("prefix or launcher", setup.launchers),
+        ("time limit", setup.timeouts),
+    ):
         for label in given:
             if label not in labels:
                 close = difflib.get_close_matches(label, labels, n=1, cutoff=0.5)

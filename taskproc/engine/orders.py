@@ -18,6 +18,7 @@ from taskproc.engine.batches import BUDGET_SECONDS
 from taskproc.engine.code_checks import Check
 from taskproc.engine.jobs import RunOrder
 from taskproc.engine.pickling import dumps
+from taskproc.engine.time_limits import TimeLimit
 from taskproc.engine.versions import python_minor
 from taskproc.interfaces import CacheBackend
 from taskproc.modules import MAIN, files_to_load, module_file
@@ -30,6 +31,7 @@ def order_of_run(
     code_scheme: int,
     captured: bool,
     checks: Mapping[str, Sequence[Check]],
+    limits: Mapping[str, TimeLimit],
 ) -> RunOrder:
     """What holds for all jobs of a run that starts here and now."""
     modules = {cls.__module__ for cls in classes.values()} | {MAIN}
@@ -47,6 +49,7 @@ def order_of_run(
         budget=BUDGET_SECONDS,
         checks=checks,
         python=python_minor(),
+        limits=limits,
     )
 
 

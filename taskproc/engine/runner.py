@@ -51,6 +51,7 @@ from taskproc.engine.options import (
 from taskproc.engine.orders import launched_job, order_of_run, plain_job
 from taskproc.engine.session import Cache
 from taskproc.engine.statistics import Statistics
+from taskproc.engine.time_limits import time_limit_of
 from taskproc.engine.versions import who_we_are
 from taskproc.errors import (
     DamagedEntryError,
@@ -60,6 +61,7 @@ from taskproc.errors import (
     PluginError,
 )
 from taskproc.imports import no_stale_bytecode, refuse_stale_modules
+from taskproc.interfaces import AnnouncingExecutor
 from taskproc.registry.components import in_one_line
 from taskproc.registry.listeners import RunListeners
 
@@ -98,6 +100,11 @@ class Run:
         self._nodes = self._graph.nodes
         self._classes = {key.name: type(node.task) for key, node in self._nodes.items()}
         self._labels = {name: task_labels(cls) for name, cls in self._classes.items()}
+        self._limits = {
+            name: limit
+            for name, cls in self._classes.items()
+            if (limit := time_limit_of(cls, self._labels[name], setup.timeouts)) is not None
+        }
         self._lanes = {name: self._lane(labels) for name, labels in self._labels.items()}
         warn_unknown_labels(setup, (label for labels in self._labels.values() for label in labels))
         check_commands(setup.launchers, {self._lanes[key.name] for key in self._plan.run})
@@ -442,6 +449,7 @@ class Run:
         return self._setup.provider is not None and self._setup.provider.in_place
 
     def _dispatch(self, executor: Executor) -> Dispatch:
+        runner_ends = isinstance(executor, AnnouncingExecutor)
         # Jobs in this very process run the code that is here.
         stale: dict[str, set[str]] = {}
         for key in () if self._in_place else self._plan.run:
@@ -456,6 +464,7 @@ class Run:
             checks={
                 name: self._cache.codes.checks(self._classes[name], names) for name, names in stale.items()
             },
+            limits={} if runner_ends else self._limits,
         )
         payloads = Payloads(order, self._classes)
         return Dispatch(
@@ -472,6 +481,7 @@ class Run:
             run_facts=lambda: {"run": self._id, "ticket": self._backend.ticket()},
             before_in_place=self._board.before_in_place,
             signals=self._signals,
+            limits=self._limits,
         )
 
     def _order_job(self, payloads: Payloads, key: TaskKey) -> JobOrder:

@@ -36,6 +36,7 @@ from taskproc.engine.opened_run import OpenedRun, open_order, spool_of_launched,
 from taskproc.engine.pickling import Pickled, dumps, name_unpicklable
 from taskproc.engine.spool_file import use_spool_streams
 from taskproc.engine.thread_capture import thread_capture
+from taskproc.engine.time_limits import within
 from taskproc.engine.versions import content_version, python_minor
 from taskproc.errors import MissingResultError, UnpicklableResultError
 from taskproc.interfaces import Announcer
@@ -137,7 +138,8 @@ def _compute_and_save(binding: JobBinding, job: JobOrder) -> tuple[Record, bytes
     backend.begin(job.key)
     task = binding.main_task()
     binding.run.other_code(job.key.name)  # asked before the task fills what values its modules have
-    result = call_as_parent(task.run_task)
+    with within(binding.run.order.limits.get(job.key.name)):
+        result = call_as_parent(task.run_task)
     if binding.run.in_runner and (signals := in_force()) is not None:
         signals.check()  # a task that swallows the interruption has come to who knows what
     if binding.unsound:  # the task went on without an upstream's result: it must not count
