@@ -215,6 +215,32 @@ def test_claims_can_be_made_again_after_somebody_has_removed_the_whole_cache(tmp
     cache.close()
 
 
+def test_a_task_that_closes_every_descriptor_costs_a_lease_and_no_file_of_the_users(tmp_path: Path) -> None:
+    cache, other = DirectoryCache(tmp_path / "cache"), DirectoryCache(tmp_path / "cache")
+    cache.lease(KEYS[:2])
+    lease = tmp_path / "cache" / "leases" / f"{cache.ticket()}.lease"
+    (number,) = [fd for fd in descriptors() if is_open_at(fd, lease)]
+    users = tmp_path / "users"
+    with users.open("w") as file:
+        os.dup2(file.fileno(), number)
+    cache._state.leases.beat()  # type: ignore[attr-defined]
+    assert cache.lease(KEYS[2:4]) == set(KEYS[2:4])
+    assert not lease.exists()
+    assert other.lease(KEYS[:5]) == {KEYS[0], KEYS[1], KEYS[4]}
+    cache.close()
+    other.close()
+    assert users.read_text() == ""
+    assert is_open_at(number, users), "nor is it closed"
+    os.close(number)
+
+
+def is_open_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
+
+
 def test_files_of_the_old_layout_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "leases").mkdir()
     for number in range(32):
@@ -279,5 +305,9 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def descriptors() -> list[int]:
+    return [int(path.name) for path in Path("/dev/fd").iterdir()]
+
+
 def count_descriptors() -> int:
-    return sum(1 for _ in Path("/dev/fd").iterdir())
+    return len(descriptors())

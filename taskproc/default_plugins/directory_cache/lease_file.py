@@ -11,10 +11,11 @@ owner counts as dead.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -110,6 +111,7 @@ class OwnLease:
         self._files = files
         self._pid = os.getpid()
         self._descriptor = -1
+        self._is_there = False
         self._count = 0
         self._lines = bytearray()
         self._at: dict[bytes, int] = {}
@@ -125,6 +127,8 @@ class OwnLease:
 
     def _make(self, runner: str) -> bool:
         descriptor = self._descriptor = self._files.open_lock_file(self.path)
+        self._is_there = True
+        self._inode = os.fstat(descriptor).st_ino
         try:
             has_lock = lock_file(descriptor)
             # Who tidies up may have taken it for a dead runner's before it was locked.
@@ -136,8 +140,7 @@ class OwnLease:
         except BaseException:
             self.close()
             raise
-        os.close(descriptor)
-        self._descriptor = -1
+        self.forget()
         return False
 
     def _counter(self) -> bytes:
@@ -146,6 +149,7 @@ class OwnLease:
 
     def beat(self) -> None:
         """Show that its owner lives."""
+        self._check()
         self._files.write_at(self._descriptor, self._counter(), _HEAD - _COUNTER)
         if self._torn:
             self._write((0,))
@@ -185,14 +189,28 @@ class OwnLease:
         self._lines += _FREE * more
         self._free = [start + _SLOT * number for number in reversed(range(more))]
 
-    def _write(self, changed: Collection[int]) -> None:
+    def _write(self, changed: Sequence[int]) -> None:
         if changed:
-            first, end = min(changed), max(changed) + _SLOT
+            first, end = (min(changed), max(changed)) if len(changed) > 1 else (changed[0], changed[0])
+            end += _SLOT
             if self._torn:
                 first, end = 0, len(self._lines)
+            self._check()
             self._torn = True  # until it is known to be written; else all is, the next time
             self._files.write_at(self._descriptor, bytes(self._lines[first:end]), _HEAD + first)
             self._torn = False
+
+    def _check(self) -> None:
+        # A task in this process may have closed what it did not open, and the number may by now
+        # be that of a file of the user's.
+        try:
+            inode = os.fstat(self._descriptor).st_ino
+        except OSError:
+            inode = -1
+        if inode == self._inode:
+            return
+        self._descriptor = -1
+        raise OSError(errno.EBADF, "the lease file was closed by somebody else", self.path)
 
     def _flush(self) -> None:
         # To close a descriptor, be it a copy, is what sends writes to the server of a network
@@ -201,17 +219,19 @@ class OwnLease:
 
     def close(self) -> None:
         """Remove the file, and with it every claim, unless this is a forked child: it is its parent's."""
-        if self._descriptor >= 0:
-            if self._pid == os.getpid():
-                with suppress(OSError):
-                    self._files.unlink(self.path)
-            self.forget()
+        if self._is_there and self._pid == os.getpid():
+            with suppress(OSError):
+                self._files.unlink(self.path)
+        self.forget()
 
     def forget(self) -> None:
         """Close the descriptor and leave the file."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        self._is_there = False
+        if self._descriptor >= 0:
+            with suppress(OSError):
+                self._check()
+                os.close(self._descriptor)
+            self._descriptor = -1
 
     def __del__(self) -> None:
         self.close()

@@ -72,8 +72,9 @@ class Leases:
                     self._held.update((wanted[mark], mark) for mark in granted)
                     self._keep_beating()
                     return {wanted[mark] for mark in granted}
-                # We stood still for so long that others took us for dead, and took our claims over.
-                self._own.forget()
+                # We stood still for so long that others took us for dead, and took our claims over;
+                # or a task has closed the file, and with it our lock.
+                self._own.close()
                 self._own = None
                 self._held.clear()
             raise self._unwritable(OSError(errno.EIO, "lease files vanish as they are made"))
@@ -107,6 +108,8 @@ class Leases:
         try:
             own.put(marks, HELD if self._is_alone else ASKED)
         except OSError as error:
+            if error.errno == errno.EBADF:
+                return None
             if error.errno not in _DISK_FAULTS:
                 raise self._unwritable(error) from error
             # Others can't be told, and may compute the same. The job itself will say what is wrong.
@@ -170,8 +173,10 @@ class Leases:
                 if self._jobs and (job := self._jobs.pop(key, None)) is not None:
                     job.close()
             if marks and self._own is not None:
-                with suppress(OSError):  # the next claim or beat writes it
+                try:  # noqa: SIM105 - which would cost every job as much as the call
                     self._own.remove(marks)
+                except OSError:  # the next claim or beat writes it
+                    pass
 
     # What workers ask
 
