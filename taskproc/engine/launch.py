@@ -315,6 +315,9 @@ class Launches:
         self._keep_logs(job.key, spool_of_launched(job.job_directory))
         if client.failure is not None:
             return Outcome(job.key, "failed", client.seconds, failure=client.failure)
+        if not client.folder.exists():
+            # Another run took this one for dead, as it was stopped for long, and has ended the job.
+            return Outcome(job.key, "returned")
         returncode = client.process.returncode if client.process is not None else 1
         if returncode < 0:  # a client that was killed may have left its job in a queue
             start_cancelling([(client.launcher, job)])
@@ -338,7 +341,7 @@ class Launches:
             if outcome.kind == "returned":
                 self._returns[outcome.key] += 1
         if outcome.kind == "returned" and self._returns[outcome.key] >= _MAX_RETURNS:
-            outcome = Outcome(outcome.key, "failed", outcome.seconds, failure=_never_claimed(client))
+            outcome = Outcome(outcome.key, "failed", outcome.seconds, failure=_never_done(client))
         # A failed one stays for a look at what its client printed; the others may be launched again.
         if outcome.kind in ("finished", "damaged", "returned"):
             shutil.rmtree(client.folder, ignore_errors=True)
@@ -347,9 +350,9 @@ class Launches:
         self._finished(outcome)
 
 
-def _never_claimed(client: Client) -> Failure:
+def _never_done(client: Client) -> Failure:
     message = (
-        f"the worker of {client.job.name} gave the job back {_MAX_RETURNS} times: it could not claim the "
-        "task in the cache; does its machine see the same cache, and the same locks there?"
+        f"the job {client.job.name} came back undone {_MAX_RETURNS} times: its worker could not claim the "
+        "task in the cache (does its machine see the same cache, and the same locks there?), or its folder vanished"
     )
     return Failure("launched job", message)

@@ -73,6 +73,11 @@ class LeftJob:
         return str(self.facts.get("job", self.folder.name))
 
     @property
+    def has_begun(self) -> bool:
+        """Whether its worker has begun, be it dead by now."""
+        return (self.folder / job_folder.STARTED_FILE).exists()
+
+    @property
     def cancels(self) -> bool:
         """Whether its launcher knows how to cancel it."""
         return "pickled_job" in self.facts
@@ -183,7 +188,7 @@ class Leftovers:
 
     def _tell_of(self, job: LeftJob, holder: Holder) -> None:
         self._goes_on[job.folder] = job
-        if (job.folder / job_folder.STARTED_FILE).exists():  # else another's job holds the claim
+        if job.has_begun:  # else another's job holds the claim
             _LOG.warning(
                 "a job of an earlier run still goes on: %s (%s); its result is waited for where it is needed",
                 job.name, holder.words,
@@ -198,6 +203,7 @@ def _is_over(job: LeftJob) -> bool:
 
 def _end(over: list[LeftJob], ends: list[LeftJob], launchers: list[Launcher]) -> None:
     """End jobs and clients within `PATIENCE_SECONDS`; remove the folders of all that are gone."""
+    waited = sum(not job.has_begun for job in ends)
     clients = {job.client: job for job in [*over, *ends]}
     clients.pop(None, None)
     pids = [pid for pid in clients if pid is not None]
@@ -225,8 +231,8 @@ def _end(over: list[LeftJob], ends: list[LeftJob], launchers: list[Launcher]) ->
     for job in [*over, *ends]:
         if job.name not in failed:
             shutil.rmtree(job.folder, ignore_errors=True)
-    if ends:
-        _LOG.warning("ended %d job%s of a dead run that had not begun", len(ends), "s" * (len(ends) > 1))
+    if waited:
+        _LOG.warning("ended %d job%s of a dead run that had not begun", waited, "s" * (waited > 1))
 
 
 def _with_equals(launched: Iterable[tuple[Launcher, Job]]) -> Iterable[tuple[Launcher, Job]]:

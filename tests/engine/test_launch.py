@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import queue
+import shutil
 import signal
 import stat
 import subprocess
@@ -163,6 +164,15 @@ def test_a_worker_that_gives_its_job_back_again_and_again_fails_it_in_the_end(ru
     failure = outcomes[-1].failure
     assert failure is not None
     assert "could not claim the task" in failure.message
+
+
+def test_a_job_that_another_run_ended_and_tidied_up_is_given_back(run: Run) -> None:
+    run.start(Shell("touch started; exec sleep 600"))
+    wait_for(lambda: (run.folder / "job0" / "started").exists())
+    shutil.rmtree(run.folder / "job0")
+    for process in list(run.launches._running):
+        process.kill()
+    assert run.next().kind == "returned"
 
 
 def test_the_orders_of_a_failed_job_are_taken_away_and_what_its_client_said_stays(run: Run) -> None:
