@@ -100,7 +100,7 @@ def test_a_run_takes_over_what_a_stopped_one_has_claimed_and_both_come_to_the_ri
     folder: Path, here: object, start: Callable[..., subprocess.Popen[str]], whom: str,
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(other_leases, "STOPPED_SECONDS", 1.5)
+    monkeypatch.setattr(other_leases, "STOPPED_SECONDS", 5.0)
     monkeypatch.setattr(elsewhere, "_TELL_SECONDS", 0.5)
     runner = start("standing.py")
     wait_until(lambda: len(begun(folder)) == 2)
