@@ -34,7 +34,7 @@ from taskproc.default_plugins.directory_cache import DirectoryCache
 from taskproc.errors import DamagedEntryWarning, TaskprocError
 from taskproc.interfaces import CacheBackend, RunStats
 
-EXAMPLES, STEPS = 60, 25
+EXAMPLES, STEPS = 45, 25
 """Sequences, and steps in each; at night it is a hundred times as many."""
 
 SOURCE = """
