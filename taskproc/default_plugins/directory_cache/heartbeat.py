@@ -18,6 +18,7 @@ class Beats(Protocol):
 
     def beat(self) -> bool:
         """Show a sign of life; False ends the thread."""
+        ...
 
 
 class Heartbeat:
