@@ -539,7 +539,7 @@ def plant_hole(path: Path) -> None:
         file.truncate(1 << 42)
 
 
-def within(seconds: float, function: Callable[[], None]) -> None:
+def within(seconds: float, function: Callable[[], object]) -> None:
     """Call it; fail if it takes longer, as it would for ever at a pipe that nobody writes to."""
     errors: list[BaseException] = []
 
@@ -587,7 +587,15 @@ def test_what_is_no_file_in_the_place_of_one_is_neither_waited_for_nor_read_and_
 
 @pytest.mark.parametrize("plant", [plant_pipe, plant_folder, plant_device, plant_socket])
 @pytest.mark.parametrize(
-    "name", ["index.jsonl", "journal.jsonl", "runs/x.json", "runs/x.lock", "code/abc.gz"]
+    "name",
+    [
+        "index.jsonl",
+        "journal.jsonl",
+        "runs/x.json",
+        "runs/x.lock",
+        "code/ab.gz",
+        "leases/0123456789abcdef.lease",
+    ],
 )
 def test_what_is_no_file_beside_the_entries_holds_nobody_up(
     cache: DirectoryCache, root: Path, name: str, plant: Callable[[Path], None]
@@ -610,13 +618,21 @@ def test_what_is_no_file_beside_the_entries_holds_nobody_up(
         other.unpost("run")
         other.note(Event("cleared", example_key(text="2"), time.time()))
         other.events(KEY)
-        other.kept_code("abc")
-        other.keep_code("abc", b"text")
+        other.kept_code("ab")
+        other.keep_code("ab", b"text")
+        assert len(other.lease([example_key(text="3"), example_key(text="4")])) == 2
         save(other, example_key(text="3"))
         other.index()
         other.close()
 
     within(120, use)
+
+
+def test_a_lease_file_without_end_holds_nobody_up(cache: DirectoryCache, root: Path) -> None:
+    save(cache)
+    (root / "leases").mkdir(exist_ok=True)
+    plant_hole(root / "leases" / "00112233aabbccdd.lease")
+    within(120, lambda: cache.lease([KEY]))
 
 
 def test_a_marker_that_is_no_file_marks_nothing(tmp_path: Path) -> None:

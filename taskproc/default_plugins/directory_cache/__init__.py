@@ -163,7 +163,7 @@ class DirectoryCache(Answers):
 
         Without an old data directory all stays in place until `save` replaces it.
         """
-        self._state.check_place(key)
+        self._state.check_folder(key)
         if not entries.begin(self._state.files, self._state.paths.entry(key)):
             self._state.new.add(key)
 

@@ -15,6 +15,7 @@ from contextlib import suppress
 from taskproc.default_plugins.directory_cache.files import PART, Files
 from taskproc.default_plugins.directory_cache.formats import compress, encode_record
 from taskproc.default_plugins.directory_cache.index import signature
+from taskproc.errors import CacheError
 from taskproc.interfaces import DataFile, Record
 
 RESULT = "result.pkl.gz"
@@ -36,6 +37,7 @@ def begin(files: Files, entry: str) -> bool:
     """
     if not os.access(entry, os.F_OK):  # what is usual, without the price of an exception
         return False
+    refuse_link(entry)
     names = set(os.listdir(entry))
     for name in names:
         if name.endswith(PART):
@@ -55,6 +57,15 @@ def begin(files: Files, entry: str) -> bool:
         files.rename(data, data + ASIDE)
     files.make_directory(data)
     return True
+
+
+def refuse_link(path: str) -> None:
+    """Raise CacheError if a folder of a cache is a link."""
+    if os.path.islink(path):
+        raise CacheError(
+            f"{path!r} is a link, and nothing is written or removed behind it; put the folder itself in its"
+            " place, or remove the link"
+        )
 
 
 def abandon(files: Files, entry: str) -> None:

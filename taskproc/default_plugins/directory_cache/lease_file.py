@@ -14,13 +14,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from taskproc.default_plugins.directory_cache.files import Files
+from taskproc.default_plugins.directory_cache.files import LONGEST_TEXT, Files
 from taskproc.default_plugins.directory_cache.locks import lock_file
 from taskproc.default_plugins.directory_cache.owners import Owner, this_process
 from taskproc.interfaces import TaskKey
@@ -76,6 +77,8 @@ def read_lease(path: str) -> Reading | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             described = os.fstat(descriptor)
+            if not stat.S_ISREG(described.st_mode) or described.st_size > LONGEST_TEXT:
+                return None  # nothing that a runner of ours has written
             data = b""
             while more := os.read(descriptor, max(described.st_size + 1 - len(data), _HEAD)):
                 data += more

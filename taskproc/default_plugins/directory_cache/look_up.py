@@ -13,6 +13,7 @@ import os
 import time
 import warnings
 from collections.abc import Collection
+from contextlib import suppress
 
 from taskproc.default_plugins.directory_cache.data_files import DataFiles, check_sizes, state_of
 from taskproc.default_plugins.directory_cache.entry import RECORD, RESULT
@@ -111,11 +112,14 @@ class Looker:
         if not os.access(f"{entry}/{RECORD}", os.F_OK):  # what is usual, without the price of an exception
             return None
         try:
-            described, result = os.lstat(f"{entry}/{RECORD}"), os.lstat(f"{entry}/{RESULT}")
-            if not self._is_safe(key, entry, described, result, warns):
-                return None
             text, described = read_file(f"{entry}/{RECORD}")
+            result = os.lstat(f"{entry}/{RESULT}")
         except OSError:
+            with suppress(OSError):  # it may be one that nobody should read
+                record, result = os.lstat(f"{entry}/{RECORD}"), os.lstat(f"{entry}/{RESULT}")
+                self._is_safe(key, entry, record, result, warns)
+            return None
+        if not self._is_safe(key, entry, described, result, warns):
             return None
         decoded = decode_record(text)
         if decoded is None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from taskproc.default_plugins.directory_cache import root as roots
 from taskproc.default_plugins.directory_cache.data_files import DataFiles
+from taskproc.default_plugins.directory_cache.entry import refuse_link
 from taskproc.default_plugins.directory_cache.files import Files
 from taskproc.default_plugins.directory_cache.index import Index
 from taskproc.default_plugins.directory_cache.leases import Leases
@@ -83,7 +84,7 @@ class State:
     def make_entry(self, key: TaskKey) -> bool:
         """Make the entry's folder, and what is missing above it; False if it was there."""
         files, entry = self.files, self.paths.entry(key)
-        self._check_folder(key)
+        self.check_folder(key)
         try:
             return files.make_directory(entry)
         except (FileNotFoundError, NotADirectoryError):
@@ -98,8 +99,8 @@ class State:
         What is behind a link may be anything of the user's; an entry on another disk is read,
         and nothing is written or removed there.
         """
-        self._check_folder(key)
-        _refuse_link(self.paths.entry(key))
+        self.check_folder(key)
+        refuse_link(self.paths.entry(key))
 
     def is_behind_link(self, key: TaskKey) -> bool:
         """Whether `check_place` would raise."""
@@ -109,18 +110,11 @@ class State:
             return True
         return False
 
-    def _check_folder(self, key: TaskKey) -> None:
+    def check_folder(self, key: TaskKey) -> None:
+        """The same for the folder above the entry alone, the folder of the task's name."""
         # Once a process and task name: nobody but the cache's owner can put a link there meanwhile.
         if key.name not in self._real_folders:
             folder = self.paths.task(key.name)
-            _refuse_link(folder)
+            refuse_link(folder)
             if os.path.isdir(folder):
                 self._real_folders.add(key.name)
-
-
-def _refuse_link(path: str) -> None:
-    if os.path.islink(path):
-        raise CacheError(
-            f"{path!r} is a link, and nothing is written or removed behind it; put the folder itself in its"
-            " place, or remove the link"
-        )
