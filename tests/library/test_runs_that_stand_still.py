@@ -1,4 +1,4 @@
-"""Runs that are stopped, or wait for one that is, beside others on one cache."""
+"""Runs that are stopped or killed, and what becomes of others that share the cache with them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from taskproc.default_plugins.directory_cache import other_leases
 from taskproc.engine import elsewhere
 
 TASKS = """
+import errno
+import fcntl
 import os
 import sys
 import time
@@ -50,7 +52,13 @@ class Main(Task):
         return sum(self.leaves.get_result())
 
 
+def refuse(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
 if __name__ == "__main__":
+    if "no-locks" in sys.argv:
+        fcntl.fcntl = fcntl.flock = refuse
     with Cache("cache"):
         answer, stats = Main().run_graph(executor="process", max_workers=2)
     print(answer, sum(stats["stats"].values()), sum(stats["cached"].values()))
@@ -142,6 +150,24 @@ def test_what_a_stopped_run_has_stored_is_taken_without_waiting_for_its_claims(
     os.kill(runner.pid, signal.SIGCONT)
     out, err = runner.communicate(timeout=60)
     assert (out.split()[0], err, runner.returncode) == ("6", "", 0)
+
+
+@pytest.mark.parametrize("locks", ["locks", "no-locks"])
+def test_runs_share_the_work_and_what_a_killed_one_was_at_is_computed_at_once(
+    folder: Path, start: Callable[..., subprocess.Popen[str]], locks: str
+) -> None:
+    runners = [start("standing.py", locks)]
+    wait_until(lambda: len(begun(folder)) == 2)
+    runners.append(start("standing.py", locks))
+    wait_until(lambda: len(begun(folder)) == 4)
+    assert len({line.split()[1] for line in begun(folder)}) == 4, "a task is computed twice"
+    go(folder, runners[1].pid)
+    runners[0].kill()
+    killed = time.monotonic()
+    out, err = runners[1].communicate(timeout=60)
+    assert (out, err, runners[1].returncode) == ("6 5 0\n", "", 0)
+    assert time.monotonic() - killed < 20, "generous: a takeover takes less than 5 s, the rest is computing"
+    assert len(begun(folder)) == 6
 
 
 def workers_of(pid: int) -> list[int]:
