@@ -11,12 +11,14 @@ import contextlib
 import functools
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
+from taskproc.engine.wakeups import listening, stop_in_child
 from taskproc.errors import Terminated
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -56,6 +58,7 @@ class Interruption:
         self._wake: Callable[[], None] | None = None
         self._heeded = self._nudging = self._finished = self._closed = False
         self._lock = threading.Lock()
+        self._handled_at = self._arrived_at = 0.0
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -145,7 +148,35 @@ class Interruption:
         finally:
             self._wake = before
 
+    def listening_in_c(self) -> contextlib.AbstractContextManager[None]:
+        """In here, a main thread that is stuck in C code does not keep the process from ending."""
+        return listening(self._arrive)
+
+    def _arrive(self, number: int) -> None:
+        """A signal has come; `_hear` is called as soon as the main thread runs Python again."""
+        if number not in self._before:
+            return
+        now = time.monotonic()
+        is_first = not self._arrived_at
+        if is_first:
+            self._arrived_at = now
+        elif now - self._arrived_at <= _ECHO_SECONDS:
+            return
+        # A notebook must not lose all it has by its user's impatience.
+        if self.of_command or number != signal.SIGINT or (is_script() and not is_first):
+            patience = LONGEST_SECONDS if is_first else _ECHO_SECONDS
+            _thread.start_new_thread(self._leave_unless_handled, (number, now, patience))
+
+    def _leave_unless_handled(self, number: int, arrived: float, patience: float) -> None:
+        time.sleep(patience)
+        # The handler may have been called a moment before the arrival was heard of.
+        if self._handled_at < arrived - _ECHO_SECONDS / 2 and not self._closed:
+            self.number = self.number or number
+            self.kill()
+            self._leave(f"interrupted by {self.name} in C code; what was finished is stored")
+
     def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._handled_at = time.monotonic()
         if self._closed or os.getpid() != self._pid:
             self.give_back()
             os.kill(os.getpid(), number)
@@ -228,6 +259,12 @@ def _forget() -> None:
         if isinstance(owner, Interruption):
             with contextlib.suppress(ValueError):
                 owner.give_back()
+                stop_in_child()
+
+
+def is_script() -> bool:
+    """Whether this process runs a file, and not what somebody types in."""
+    return hasattr(sys.modules.get("__main__"), "__file__") and not hasattr(sys, "ps1")
 
 
 def _nothing() -> None:

@@ -172,9 +172,9 @@ class Run:
             raise
         finally:
             stats = self._statistics.result()
-            self._listeners.notify(
-                "taskproc_run_finished", RunReport(self._plan, stats, status, tuple(self._failures))
-            )
+            report = RunReport(self._plan, stats, status, tuple(self._failures))
+            with self._signals.held(_nothing):  # reporters give the terminal back
+                self._listeners.notify("taskproc_run_finished", report)
         return answer, stats
 
     def _run_and_load(self) -> Any:
@@ -193,19 +193,24 @@ class Run:
                 self._loop()
 
     def _loop(self) -> None:
-        executor, close = self._open_executor()
+        signals = self._signals
         with contextlib.ExitStack() as ends:  # all of them, whatever a second Ctrl-C interrupts
+            ends.enter_context(signals.held(_nothing))
+            executor, close = self._open_executor()
+            ends.callback(setattr, signals, "kill", _nothing)
             ends.callback(self._tidy)
             ends.callback(close)
             dispatch = self._dispatch(executor)
             ends.callback(self._board.take_down)
             ends.callback(dispatch.close)
+            signals.kill = dispatch.kill_at_once
+            if self._in_place:
+                ends.enter_context(signals.listening_in_c())
             self._board.put_up(dispatch.at_work)
-            with self._signals.held(dispatch.wake):
-                self._signals.kill = dispatch.kill_at_once
-                ends.callback(setattr, self._signals, "kill", _nothing)
+            with signals.held(dispatch.wake):
                 self._work(dispatch)
                 self._leftovers.tidy()
+        signals.check()
 
     def _work(self, dispatch: Dispatch) -> None:
         scheduler = self._scheduler

@@ -587,3 +587,33 @@ def test_the_command_of_a_module_ends_as_the_command_does(site: Site) -> None:
     assert done.returncode == 143, done.stderr
     assert "taskproc: interrupted by SIGTERM: 3 tasks finished" in done.stderr
     check_the_end(site, done)
+
+
+IN_C = """    import hashlib
+    hashlib.pbkdf2_hmac("sha256", b"word", b"salt", 10**9)
+"""
+
+
+@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+def test_a_serial_task_in_c_code_is_left_in_time(number: signal.Signals, site: Site) -> None:
+    text = (site.folder / "tasks.py").read_text()
+    (site.folder / "tasks.py").write_text(text.replace("    time.sleep(seconds)\n", IN_C))
+    runner = site.command("serial")
+    site.until_held()
+    done = site.stop(runner, number)
+    assert done.returncode == CODES[number], done.stderr
+    assert f"taskproc: interrupted by {number.name} in C code" in done.stderr
+    assert done.seconds < IN_TIME
+
+
+@pytest.mark.parametrize("how", ["command", "script"])
+def test_a_second_signal_does_not_wait_for_c_code(how: str, site: Site) -> None:
+    text = (site.folder / "tasks.py").read_text()
+    (site.folder / "tasks.py").write_text(text.replace("    time.sleep(seconds)\n", IN_C))
+    runner = site.command("serial") if how == "command" else site.script("serial")
+    site.until_held()
+    runner.send_signal(signal.SIGINT)
+    time.sleep(0.6)
+    done = site.stop(runner, signal.SIGINT)
+    assert done.returncode == 130, done.stderr
+    assert done.seconds < 3
