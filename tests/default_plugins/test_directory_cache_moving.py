@@ -159,8 +159,9 @@ def test_what_must_survive_a_power_cut_is_synced_before_the_record_is_named(tmp_
     cache.replace_record(OLD, dataclasses.replace(old, key=new_key))
     assert done == [
         "write record.json True",
+        f"sync {tmp_path.name}",
         f"name {new_key.digest}",
-        *["sync other.Train", f"sync {OLD.name}", f"sync {tmp_path.name}"],
+        *["sync other.Train", f"sync {OLD.name}"],
         "name record.json",
         f"sync {new_key.digest}",
     ]

@@ -20,7 +20,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ from small_graph import Choose, Report, names_without, right_answer
 
 from taskproc import Cache
 from taskproc.engine import runner
-from taskproc.errors import CacheError, DamagedEntryWarning, FailedTaskError
+from taskproc.errors import CacheError, DamagedEntryWarning, FailedTaskError, TaskprocError
+from taskproc.interfaces import TaskKey
 
 PATIENCE = 120.0
 """Seconds after which a run counts as stuck; one takes some hundredths, with workers a second."""
@@ -59,7 +60,8 @@ class Case:
 
     Attributes:
         executor: "serial", "thread", "process", or "launched" (all behind a prefix).
-        scenario: "cold" (no cache yet), "rerun" (all there, and all stale), or "warm" (all there).
+        scenario: "cold" (no cache yet), "rerun" (all there, and all stale), "warm" (all there),
+            or "moved": not a run, but a result with its data files that is given another key.
         durable: the task whose results are synced as if they had taken long ("all": every task's).
         fault, at, sticky: see `Point`.
         way, seed: what a power cut leaves; see `power_cut`.
@@ -79,7 +81,7 @@ class Case:
     @property
     def edition(self) -> str:
         """The edition under which this run goes; what stands there before is of the first."""
-        return "1" if self.scenario == "warm" else "2"
+        return "1" if self.scenario in ("warm", "moved") else "2"
 
 
 class Bench:
@@ -107,6 +109,10 @@ class Bench:
             raise RuntimeError(f"the first run failed: {told}")
         shutil.rmtree(self._before, ignore_errors=True)
         shutil.copytree(self._root, self._before)
+        (entry,) = FaultyCache(self._root).stored("small_graph.Table")
+        assert entry.record is not None
+        self._old = entry.record
+        self._moved = replace(self._old, key=TaskKey("small_graph.Moved", self._old.key.digest))
 
     def steps(self, case: Case) -> list[str]:
         """The kinds of the steps of a run in which nothing fails."""
@@ -165,6 +171,12 @@ class Bench:
             self._root, control=str(self._control), saved=str(self._saved), durable=case.durable
         )
         backend.put_under()
+        if case.scenario == "moved":
+            try:
+                backend.replace_record(self._old.key, self._moved)
+            except OSError as error:
+                return {"errors": [{**_described(error), "clear": True}]}
+            return {"answer": right_answer("1")}
         return self._run(case.edition, case.executor, backend)
 
     def _run(self, edition: str, executor: str, backend: FaultyCache | None = None) -> dict[str, Any]:
@@ -248,7 +260,11 @@ class Bench:
     def _check(self, case: Case, saved: set[str]) -> dict[str, list[str]]:
         """On a sound disk: the cache is whole, the next run is right, and the one after has nothing to do."""
         faults: dict[str, list[str]] = {"wrong": [], "lost": [], "other": []}
+        if case.scenario == "moved":  # first: what is half moved stands under neither key
+            faults["lost"] += self._complete_the_move()
         faults["other"] += self._verify()
+        if case.scenario == "moved":
+            return faults
         for number in (1, 2):
             self._ran.unlink(missing_ok=True)
             told = self._run(case.edition, "serial")
@@ -266,6 +282,19 @@ class Bench:
         if parts:
             faults["other"].append(f"half a file stays for good: {parts}")
         return faults
+
+    def _complete_the_move(self) -> list[str]:
+        """The call that was broken off is repeated: is the result whole under its new key, with its data?"""
+        backend = FaultyCache(self._root)
+        try:
+            backend.replace_record(self._old.key, self._moved)
+            found = backend.look_up([self._old.key, self._moved.key])
+            if list(found) == [self._moved.key]:
+                backend.load(self._moved.key, self._moved.digest)
+                return []
+        except (TaskprocError, OSError) as error:
+            return [f"what was moved: {error}"]
+        return [f"what was moved is at {list(found)}"]
 
     def _verify(self) -> list[str]:
         """What `taskproc cache verify` finds wrong and does not repair."""

@@ -138,6 +138,12 @@ def test_a_store_that_does_not_sync_would_be_found_out(points: Points) -> None:
         assert lost == [careless] * 3
 
 
+def test_a_result_that_is_given_another_key_is_lost_at_no_step(points: Points, figures: Any) -> None:
+    kind: Case = {"executor": "serial", "scenario": "moved", "durable": "all"}
+    (told,) = points.ask([{**kind, "counts": True}])
+    judge(points.ask(cases_of(kind, told["steps"])), figures)
+
+
 def some(cases: list[Case], number: int) -> list[Case]:
     """So many of the cases, others at each number of cases, and always the same."""
     return random.Random(len(cases)).sample(cases, min(number, len(cases)))

@@ -45,11 +45,11 @@ def replace_record(files: Files, paths: Paths, key: TaskKey, record: Record) -> 
         if source != target:
             # Under its new name, with the old record in it, the entry does not count.
             _move(files, source, target)
-            part = f"{target}/{os.path.basename(part)}"
-        files.rename(part, f"{target}/{RECORD}")
+        files.rename(f"{target}/{os.path.basename(part)}", f"{target}/{RECORD}")
     except BaseException:
-        with suppress(OSError):
-            files.unlink(part)
+        for folder in (source, target):  # it may have been moved already
+            with suppress(OSError):
+                files.unlink(f"{folder}/{os.path.basename(part)}")
         raise
     files.sync_directory(target)
     if record.key != key:
@@ -96,7 +96,9 @@ def _move(files: Files, source: str, target: str) -> None:
         raise CacheError(
             f"{folder!r} is a link, and no entry is moved behind it; put the folder itself in its place"
         )
-    files.make_directory(folder)
+    if files.make_directory(folder):
+        # Else a power cut could take the new folder away, and what was moved into it.
+        files.sync_directory(os.path.dirname(folder))
     if not os.path.islink(target):
         files.unlink(f"{target}/{RECORD}")  # first, so that no half entry counts
     files.remove_tree(target)
@@ -110,5 +112,5 @@ def _move(files: Files, source: str, target: str) -> None:
             " bring the folders together by hand"
         ) from error
     # Only now the record: it must never come to the disk before its folder's new name.
-    for changed in dict.fromkeys((folder, old_folder, os.path.dirname(folder))):
+    for changed in dict.fromkeys((folder, old_folder)):
         files.sync_directory(changed)
