@@ -9,6 +9,7 @@ any more is cleared away, and what is torn or damaged goes. What may be of a run
 from __future__ import annotations
 
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,9 @@ from taskproc.default_plugins.directory_cache.names import RESERVED
 from taskproc.default_plugins.directory_cache.other_leases import OtherLeases
 from taskproc.default_plugins.directory_cache.state import State
 from taskproc.interfaces import JSON, Finding
+
+_TEXT = re.compile(r"[0-9a-f]+\.gz")
+"""The name of a kept text of source code; what has another is somebody else's, and stays."""
 
 _WRITTEN_FOR_SECONDS = 60.0
 """No file that is written aside takes longer, but for results, which are under a claim."""
@@ -117,7 +121,7 @@ def _check_code(files: Files, folder: str, repair: bool) -> Iterator[Finding]:
         path = f"{folder}/{name}"
         if name.endswith(PART):
             continue
-        if os.path.islink(path) or not os.path.isfile(path):
+        if os.path.islink(path) or not os.path.isfile(path) or not _TEXT.fullmatch(name):
             yield _finding(path, "it is not of this cache", repaired=False)
             continue
         try:
