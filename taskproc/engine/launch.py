@@ -353,6 +353,7 @@ class Launches:
 def _never_done(client: Client) -> Failure:
     message = (
         f"the job {client.job.name} came back undone {_MAX_RETURNS} times: its worker could not claim the "
-        "task in the cache (does its machine see the same cache, and the same locks there?), or its folder vanished"
+        "task in the cache (does its machine see the same cache, and the same locks there?), or its folder "
+        "vanished"
     )
     return Failure("launched job", message)

@@ -114,16 +114,18 @@ class Leftovers:
         self._run = run
         self._goes_on: dict[Path, LeftJob] = {}
         self._spools: list[Path] = []
-        self._has_looked = False
+        self._has_looked = self._others_live = False
+        self._seen: set[Path] = set()
 
-    def end_jobs(self, launchers: Iterable[Launcher]) -> None:
+    def end_jobs(self, launchers: Iterable[Launcher], again: bool) -> None:
         """End the jobs that had not begun, and tell of those that go on.
 
-        The first time only; to be called after the first claim, which finds out who is dead.
+        To be called after a claim, which finds out who is dead. It looks the first time; `again` says
+        that a run may have died since, and matters if there were jobs of others that lived.
         """
-        if self._has_looked:
+        if self._has_looked and not (again and self._others_live):
             return
-        self._has_looked = True
+        self._has_looked, self._others_live = True, False
         try:
             left = self._find()
             over: list[LeftJob] = []
@@ -162,11 +164,16 @@ class Leftovers:
         scratch = self._backend.scratch()
         left: list[LeftJob] = []
         for name in os.listdir(scratch):
+            path = scratch / name
+            if path in self._seen:
+                continue
             spool = _SPOOL.fullmatch(name)
             if spool is None:
-                left += self._left_job(scratch / name)
+                left += self._left_job(path)
             elif spool[1] != self._run:
-                self._spools.append(scratch / name)
+                self._seen.add(path)
+                self._spools.append(path)
+        self._seen.update(job.folder for job in left)
         return left
 
     def _remove_spools(self, alive: Collection[JSON]) -> None:
@@ -182,7 +189,10 @@ class Leftovers:
         """The job of a folder, if its run is known to be dead."""
         facts = job_folder.read_facts(folder)
         ticket = facts.get("ticket")
-        if not ticket or facts.get("run") == self._run or self._backend.stands(str(ticket)):
+        if not ticket or facts.get("run") == self._run:
+            return []
+        if self._backend.stands(str(ticket)):
+            self._others_live = True
             return []
         return [LeftJob(folder, TaskKey(str(facts.get("task")), str(facts.get("key"))), facts)]
 

@@ -237,7 +237,8 @@ class Run:
         once, and there may be nothing of ours to wait for.
         """
         scheduler = self._scheduler
-        for key in self._elsewhere.due():
+        retried = self._elsewhere.due()
+        for key in retried:
             scheduler.retry(key)
         keys = scheduler.ready(dispatch.room(scheduler.count_ready))
         if not keys:
@@ -251,7 +252,6 @@ class Run:
                 return True
         granted = self._backend.lease(keys)
         self._leased.update(granted)
-        self._leftovers.end_jobs(self._setup.launchers.values())
         stored = self._backend.look_up(keys)
         mine: list[TaskKey] = []
         for key in keys:
@@ -264,6 +264,8 @@ class Run:
             else:
                 scheduler.postponed(key)
                 self._elsewhere.add(key)
+        # What we waited for and is not done is ours now, as its holder died or gave up.
+        self._leftovers.end_jobs(self._setup.launchers.values(), again=not set(retried).isdisjoint(mine))
         dispatch.start(mine, self._lane_of, self._tell_started)
         if mine:
             self._elsewhere.moved()

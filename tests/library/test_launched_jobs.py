@@ -300,6 +300,27 @@ def test_a_job_of_older_code_that_goes_on_is_waited_for_and_its_result_not_taken
     assert field.starts() == {"0": 2, "1": 2, "2": 2}
 
 
+def test_a_runner_that_is_stopped_for_long_loses_its_jobs_and_comes_to_the_right_answer(
+    field: Field, write: Write
+) -> None:
+    module = "taskproc.default_plugins.directory_cache.other_leases"
+    hurry = f"import {module} as leases\nleases.STOPPED_SECONDS = 2.0\n"
+    write("tasks.py", hurry + TASKS)
+    first = field.run()
+    wait_for(lambda: len(field.pids()) == 3)
+    first.send_signal(signal.SIGSTOP)
+    second = field.run()
+    first_words(second, "that had not begun")
+    wait_for(lambda: len(field.pids()) == 6)
+    field.touch("release")
+    field.wait_for_jobs(3)
+    first.send_signal(signal.SIGCONT)
+    field.touch("finish")
+    assert result_of(second)[0] == "[3, 3, 0]"
+    assert result_of(first)[0] == "[3, 0, 3]"
+    assert field.starts() == {"0": 1, "1": 1, "2": 1}
+
+
 def test_an_interrupt_leaves_alone_what_an_earlier_run_has_launched(field: Field) -> None:
     field.touch("release")
     first = field.run()
