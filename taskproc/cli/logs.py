@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import click
 from taskproc.cli.errors import INTERRUPTED, say
 from taskproc.cli.existing import cache_options, existing_backend
 from taskproc.cli.output import quiet_when_closed
+from taskproc.errors import CacheError
 
 if TYPE_CHECKING:
     from taskproc.cli.chosen import Candidate, Wanted
@@ -169,9 +169,17 @@ class _Logs:
         return found
 
     def _show_kept(self, key: TaskKey) -> None:
+        from taskproc.engine.plain_files import open_plain
+
         paths = self.backend.log_paths(key)
         for name in self.streams:
-            with suppress(FileNotFoundError), open(getattr(paths, name), "rb") as file:
+            try:
+                file = open_plain(getattr(paths, name))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise CacheError(f"{error.filename!r} can't be read: {error.strerror}") from error
+            with file:
                 while chunk := file.read(1 << 16):
                     self._sink(name, chunk)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from taskproc.core.masking import mask_words
 from taskproc.core.records import JSON, Failure, Job, Outcome, RunStats, TaskKey
 from taskproc.engine.pickling import dumps, loads
+from taskproc.engine.plain_files import open_plain
 from taskproc.errors import FailedTaskError, TaskprocError, TaskTimeoutError
 from taskproc.tracebacks import own_lines
 
@@ -129,7 +130,7 @@ def _by_name(keys: Sequence[TaskKey]) -> str:
 def last_lines(path: Path, lines: int = _LAST_LINES) -> str:
     """The last lines of a log, or "" if there is none."""
     try:
-        with open(path, "rb") as stream:
+        with open_plain(path) as stream:
             stream.seek(0, os.SEEK_END)
             stream.seek(max(0, stream.tell() - _LAST_BYTES))
             text = stream.read().decode("utf-8", "replace")

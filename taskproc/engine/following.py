@@ -18,6 +18,7 @@ from typing import Literal
 
 from taskproc.core.overview import running_jobs
 from taskproc.core.records import JSON, TaskKey
+from taskproc.engine.plain_files import open_plain
 from taskproc.interfaces import CacheBackend
 
 StreamName = Literal["stdout", "stderr"]
@@ -163,7 +164,7 @@ class _Followed:
         """The job was still running when the run was `asked`: hand on what is there by now."""
         if self._fd is None and self._spool is not None:
             with contextlib.suppress(OSError):
-                self._fd = os.open(self._spool, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                self._fd = os.open(self._spool, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         if self._fd is None:
             return
         if not self._is_ours and os.fstat(self._fd).st_size:
@@ -186,7 +187,7 @@ class _Followed:
             if os.lseek(self._fd, 0, os.SEEK_CUR):
                 return
         if kept.inode is not None and (kept != self._before or kept.written >= self._job.since):
-            with open(self._kept, "rb") as file:
+            with open_plain(self._kept) as file:
                 self._hand_on(file.fileno())
 
     def _hand_on(self, fd: int) -> None:

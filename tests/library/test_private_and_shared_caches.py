@@ -299,6 +299,33 @@ def test_no_name_of_a_class_and_no_label_leads_out_of_the_cache(tmp_path: Path, 
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
 
 
+# Logs
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_log_that_is_no_file_is_neither_shown_nor_waited_for(tmp_path: Path, kind: str) -> None:
+    where = tmp_path / "cache"
+    (tmp_path / "private").write_text("nobody's business")
+    with Cache(where):
+        Answer(1).run_graph()
+        log = Answer(1).task_stdout
+    if kind == "link":
+        log.symlink_to(tmp_path / "private")
+    else:
+        os.mkfifo(log)
+    done = subprocess.run(
+        [sys.executable, "-m", "taskproc", "logs", "-o", str(where), "Answer"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert ("it is a link" if kind == "link" else "no regular file") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 # Removing
 
 
