@@ -241,15 +241,15 @@ class Later(Task):
 
 class Laters(Task):
     def __init__(self) -> None:
-        self.parts = FutureList([Later(0.5 + n / 1000) for n in range(6)])
+        self.parts = FutureList([Later(1 + n / 1000) for n in range(8)])
 
     def run_task(self) -> float:
         return sum(self.parts.get_result())
 
 
 def test_the_clock_does_not_run_while_a_job_waits_for_a_worker(cache: Cache) -> None:
-    # Six of half a second each, one after the other: more than the limit in all.
-    Laters().run_graph(max_workers=1, timeouts={Later.task_name: 2})
+    # Eight of a second each, one after the other: more than the limit in all.
+    Laters().run_graph(max_workers=1, timeouts={Later.task_name: 7})
 
 
 QUEUE = """\
@@ -264,9 +264,9 @@ def test_the_clock_of_a_launched_job_starts_when_its_worker_does(cache: Cache, t
     queue = tmp_path / "queue.py"
     go = tmp_path / "go"
     queue.write_text(QUEUE.format(go=str(go)))
-    threading.Timer(3.0, go.touch).start()
+    threading.Timer(7.0, go.touch).start()
     answer, _ = Later(0.1).run_graph(
-        prefixes={Later.task_name: ["python3", str(queue)]}, timeouts={Later.task_name: 2.5}
+        prefixes={Later.task_name: ["python3", str(queue)]}, timeouts={Later.task_name: 6.5}
     )
     assert answer == 0.1
 
