@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
@@ -80,6 +81,7 @@ class Interruption:
             KeyboardInterrupt, Terminated: a signal came, and nothing worse is raised already.
         """
         if self.number:
+            _forget_broken_off_text()
             # Who passed the first signal on may be at it still.
             time.sleep(max(0.0, self._since + _ECHO_SECONDS - time.monotonic()))
         with self._lock:  # the watch must not signal us any more
@@ -120,6 +122,7 @@ class Interruption:
         """All is done: from here on a signal ends this process at once, if it is the first."""
         self._finished = True
         if self.number:
+            _forget_broken_off_text()
             # Not to be told from the default any more when Python ends, which gives that back.
             for number in self._before:
                 signal.signal(number, signal.SIG_IGN)
@@ -260,6 +263,16 @@ def _forget() -> None:
             with contextlib.suppress(ValueError):
                 owner.give_back()
                 stop_in_child()
+
+
+def _forget_broken_off_text() -> None:
+    """Have `python -m` exit with the code it is told to.
+
+    A KeyboardInterrupt that leaves program text which Python runs from a string, as when a dataclass
+    is made, is kept in mind by the interpreter, even if it is caught: in the end it dies of SIGINT,
+    whatever code it was to exit with. The next such text makes it forget; a namedtuple is one.
+    """
+    namedtuple("Any", "")
 
 
 def is_script() -> bool:
