@@ -132,6 +132,32 @@ def test_who_died_with_a_claim_is_no_holder_of_it_and_to_ask_writes_nothing(tmp_
     assert sorted(os.listdir(tmp_path / "leases")) == files != []
 
 
+def test_who_died_is_no_holder_where_the_disk_gives_no_file_to_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = """
+    cache.lease(KEYS[:1])
+    print("claimed", flush=True)
+    time.sleep(600)
+    """
+    runner = start(script, tmp_path)
+    assert runner.stdout is not None
+    assert runner.stdout.readline() == "claimed\n"
+    cache, key = DirectoryCache(tmp_path), TaskKey("taskfile.Train", f"{0:032}")
+    open_as_it_is = os.open
+
+    def refuse(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(errno.EIO, "Input/output error", path)
+        return open_as_it_is(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert cache.holder(key) is not None
+    runner.kill()
+    runner.communicate()
+    assert cache.holder(key) is None
+
+
 def test_a_forked_child_claims_for_itself(tmp_path: Path) -> None:
     script = """
         cache.lease(KEYS[:2])

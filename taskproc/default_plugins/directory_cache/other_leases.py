@@ -122,8 +122,9 @@ class OtherLeases:
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return True
-        except OSError:  # not ours to lock, so not ours to remove
-            return False
+        except OSError:  # not ours to lock, so not ours to remove; but a process that is gone has no claims
+            owner = reading.owner
+            return not removes and owner is not None and state_of(owner, self._here) == "gone"
         try:
             # While we hold the lock, nobody has just made this file and is about to lock it.
             is_free = lock_file(descriptor)
