@@ -1,8 +1,8 @@
 """Claim keys for one runner, so that several runners share a cache without doing a task twice.
 
-A runner writes its claims into a lease file of its own, and then looks whether they stand in
-another's as well. Of two that write first and look afterwards at least one sees the other, so
-that no key is ever granted to both. Knows nothing of entries, nor when an owner counts as dead.
+A runner writes its claims into a lease file of its own, for as long as it has any; a job in a
+process of its own has such a file too. Knows nothing of entries, nor who wins a claim, nor when
+an owner counts as dead.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import threading
-import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 
+from taskproc.default_plugins.directory_cache.contest import Contest
 from taskproc.default_plugins.directory_cache.files import Files
 from taskproc.default_plugins.directory_cache.heartbeat import Heartbeat, join
-from taskproc.default_plugins.directory_cache.lease_file import ASKED, HELD, OwnLease, mark_of
+from taskproc.default_plugins.directory_cache.lease_file import OwnLease, mark_of
 from taskproc.default_plugins.directory_cache.locks import around_forks
 from taskproc.default_plugins.directory_cache.other_leases import BEAT_SECONDS, OtherLeases
 from taskproc.default_plugins.directory_cache.root import unwritable
@@ -24,9 +24,6 @@ from taskproc.errors import CacheError
 from taskproc.interfaces import Holder, TaskKey
 
 _TRIES = 5
-_RESOLVE_SECONDS = 0.05
-_RESOLVE_PAUSE = 0.0005
-_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class Leases:
@@ -42,7 +39,7 @@ class Leases:
     def _reset(self) -> None:
         self._guard = threading.Lock()
         self._own: OwnLease | None = None
-        self._is_alone = True
+        self._contest: Contest | None = None
         self._held: dict[TaskKey, bytes] = {}
         self._jobs: dict[TaskKey, OwnLease] = {}
         self._runner_of_jobs = ""
@@ -64,10 +61,14 @@ class Leases:
                 wanted = {mark_of(key): key for key in keys if key not in self._held}
                 if not wanted and (self._own is None or self._others.is_there(self._own.ticket)):
                     return set()
-                if self._own is None:
+                if self._own is None or self._contest is None:
                     self._own = self._open()
                     self._ticket = self._own.ticket
-                granted = self._compete(self._own, list(wanted), apart_from="")
+                    self._contest = Contest(self._own, self._others)
+                try:
+                    granted = self._contest.claim(wanted.keys())
+                except OSError as error:
+                    raise self._unwritable(error) from error
                 if granted is not None:
                     self._held.update((wanted[mark], mark) for mark in granted)
                     self._keep_beating()
@@ -90,77 +91,12 @@ class Leases:
             raise  # the cache is gone; whoever asks can make it again
         except OSError as error:
             raise self._unwritable(error) from error
-        self._is_alone = False
         self._others.tidy_up(besides=[own.ticket])
         return own
 
     def _unwritable(self, error: OSError) -> CacheError:
         named = OSError(error.errno, error.strerror or str(error), error.filename or self._folder)
         return unwritable(os.path.dirname(self._folder), named)
-
-    def _compete(self, own: OwnLease, marks: list[bytes], apart_from: str) -> set[bytes] | None:
-        """Write claims down and take those back that others have; returns those that stay.
-
-        None if our own file is gone. Whoever believes to be alone says at once that it holds
-        them, which saves it a write, and looks all the same.
-        """
-        mine = set(marks)
-        try:
-            own.put(marks, HELD if self._is_alone else ASKED)
-        except OSError as error:
-            if error.errno == errno.EBADF:
-                return None
-            if error.errno not in _DISK_FAULTS:
-                raise self._unwritable(error) from error
-            # Others can't be told, and may compute the same. The job itself will say what is wrong.
-            return mine
-        try:
-            there = self._others.tickets()
-        except FileNotFoundError:
-            return None
-        if own.ticket not in there:
-            return None
-        others = [ticket for ticket in there if ticket not in (own.ticket, apart_from)]
-        mine -= self._lost_to(others, own.ticket, mine)
-        with suppress(OSError):  # what could not be written is, with the next claim or beat
-            own.remove(mark for mark in marks if mark not in mine)
-            if not self._is_alone:
-                own.put(mine, HELD)
-        if not apart_from:
-            self._is_alone = not others
-        return mine
-
-    def _lost_to(self, others: Collection[str], own: str, marks: Collection[bytes]) -> set[bytes]:
-        """Those of our claims that are another's.
-
-        Of two that ask for one key the lesser ticket waits for what the other comes to: that
-        one either had looked before we asked, and has it now, or has seen us, and gives it back.
-        """
-        lost: set[bytes] = set()
-        contested: list[str] = []
-        for ticket in others:
-            reading = self._others.read(ticket)
-            claims = reading.claims(marks) if reading is not None else {}
-            if not claims or (reading and self._others.remove_if_dead(ticket, reading)):
-                continue
-            for mark, state in claims.items():
-                if state == HELD or ticket < own:
-                    lost.add(mark)
-                elif ticket not in contested:
-                    contested.append(ticket)
-        deadline = time.monotonic() + _RESOLVE_SECONDS
-        for ticket in contested:
-            lost |= self._resolved(ticket, {mark for mark in marks if mark not in lost}, deadline)
-        return lost
-
-    def _resolved(self, ticket: str, marks: Collection[bytes], deadline: float) -> set[bytes]:
-        """Those of `marks` that another has, who had only asked for them when we looked first."""
-        while True:
-            reading = self._others.read(ticket)
-            claims = reading.claims(marks) if reading is not None else {}
-            if ASKED not in claims.values() or time.monotonic() > deadline:
-                return set(claims)
-            time.sleep(_RESOLVE_PAUSE)
 
     def release(self, keys: Iterable[TaskKey]) -> None:
         """Give these claims back; those that are not held are passed over."""
@@ -204,7 +140,11 @@ class Leases:
             if ticket and not self._is_alive(ticket):
                 return False
             job = self._open(runner=ticket or "-")
-            granted = self._compete(job, [mark_of(key)], apart_from=ticket)
+            try:
+                granted = Contest(job, self._others, apart_from=ticket).claim([mark_of(key)])
+            except OSError as error:
+                job.close()
+                raise self._unwritable(error) from error
             if not granted or (ticket and not self._others.is_there(ticket)):
                 job.close()
                 return False
@@ -274,7 +214,7 @@ class Leases:
 
     def _close(self) -> threading.Thread | None:
         leases = [*self._jobs.values(), *([self._own] if self._own is not None else [])]
-        self._own = None
+        self._own = self._contest = None
         self._jobs.clear()
         self._held.clear()
         for lease in leases:
