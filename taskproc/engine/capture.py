@@ -69,15 +69,22 @@ class DescriptorCapture:
     def finish(self) -> tuple[Path | None, Path | None]:
         """A task is over; returns the files with its stdout and stderr, None for no output.
 
-        The files are the caller's to move or delete.
+        The files are the caller's to move or delete. Raises OSError where a disk did not take the
+        output, which is lost; what is written from then on goes where it did before all tasks.
         """
         self._flush()
-        files = self._out.hand_over(), self._err.hand_over()
-        # A stream that the task put there is not for the next one. Only now: a task that closed
-        # the descriptors as well has just got them back.
-        self._stdout.install()
-        self._stderr.install()
-        self._in_place = self._out.in_place and self._err.in_place
+        try:
+            files = self._out.hand_over(), self._err.hand_over()
+        except OSError:
+            self._out.drop()
+            self._err.drop()
+            raise
+        finally:
+            # A stream that the task put there is not for the next one. Only now: a task that closed
+            # the descriptors as well has just got them back.
+            self._stdout.install()
+            self._stderr.install()
+            self._in_place = self._out.in_place and self._err.in_place
         self._stdout.tell_what_was_dropped()
         self._stderr.tell_what_was_dropped()
         return files
@@ -138,6 +145,14 @@ class _Spool:
         except FileNotFoundError:  # the task removed it
             return None
         return path
+
+    def drop(self) -> None:
+        """Give the descriptor back; what is in the file is lost, and not for the next task."""
+        self.in_place = False
+        self._give_back()
+        with contextlib.suppress(OSError):
+            self._close_spool()
+        self._fd = None
 
     def close(self) -> None:
         self._give_back()

@@ -90,6 +90,27 @@ def test_what_a_c_library_still_buffers_goes_to_its_own_task(tmp_path):
     assert logs == [["from C 1\n", None], ["from C 2\n", None], [None, None]]
 
 
+def test_a_disk_that_does_not_take_the_output_of_one_task_keeps_that_of_the_next_apart(tmp_path):
+    """And what is said of it is seen: it goes where nothing is captured."""
+    text = """
+        capture = DescriptorCapture(scratch, "spool")
+        rename = Path.rename
+        def refuse(*_):
+            raise OSError(28, "No space left on device")
+        Path.rename = refuse
+        try:
+            task(lambda: (print("lost"), print("lost too", file=sys.stderr)))
+        except OSError as error:
+            print(error.strerror, file=sys.stderr)
+        Path.rename = rename
+        task(lambda: (print("kept"), print("kept too", file=sys.stderr)))
+        capture.close()
+    """
+    logs, out, err = program(tmp_path, text)
+    assert (out, err) == ("", "No space left on device\n")
+    assert logs == [["kept\n", "kept too\n"]]
+
+
 def test_fifty_megabytes_are_kept_whole(tmp_path):
     text = """
         capture = DescriptorCapture(scratch, "spool")
