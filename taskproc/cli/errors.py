@@ -62,7 +62,10 @@ def shield() -> Iterator[None]:
             words = f"interrupted by {signals.name}" if signals.number else "interrupted"
             say(f"{words}: {signals.summary}" if signals.summary else words)
             others = set(threading.enumerate()) - threads
-            if signals.has_left_jobs or any(not thread.daemon for thread in others):
+            if signals.before_leaving or any(not thread.daemon for thread in others):
+                for give_back in signals.before_leaving:
+                    with contextlib.suppress(Exception):
+                        give_back()
                 _end_process(ending)
             raise click.exceptions.Exit(ending) from None
         except Exception as error:

@@ -44,14 +44,15 @@ class Interruption:
         summary: what a run says of how far it came; "" if none began.
         of_command: whether this process is the command's: then it leaves within five seconds, and at
             once at the second signal. Else the second one raises wherever the main thread is.
-        has_left_jobs: whether jobs that nothing can end still run in threads of this process.
+        before_leaving: what the command is to do before it leaves jobs that nothing can end, in
+            threads of this process: give back their claims. Empty: there are none.
     """
 
     def __init__(self, of_command: bool = False) -> None:
         self.number = 0
         self.summary = ""
         self.of_command = of_command
-        self.has_left_jobs = False
+        self.before_leaving: list[Callable[[], object]] = []
         self.kill: Callable[[], None] = _nothing
         self._since = 0.0
         self._pid = os.getpid()

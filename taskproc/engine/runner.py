@@ -367,8 +367,11 @@ class Run:
             stay.enter_context(self._cache.in_use())
             stay.callback(self._backend.release, keys)
             future.add_done_callback(partial(_close, stay))
-        if self._left and self._setup.executor is None:
-            self._signals.has_left_jobs = True
+            if self._setup.executor is None:
+                self._signals.before_leaving.append(stay.close)
+        launched = [key for key in self._cancelled if self._lane_of(key) != EXECUTOR_LANE]
+        if launched:  # a look at claims removes those of jobs that are dead by now
+            self._backend.release(self._backend.lease(launched))
 
     def _tell_interrupted(self) -> None:
         """Say how far the run came: to the command, which tells it, or in the log."""

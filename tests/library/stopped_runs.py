@@ -174,6 +174,12 @@ class Site:
             return sorted(os.listdir(self.folder / "cache" / "jobs"))
         return []
 
+    def leases(self) -> list[str]:
+        """What is left of claims."""
+        with suppress(FileNotFoundError):
+            return sorted(os.listdir(self.folder / "cache" / "leases"))
+        return []
+
     def rerun(self, way: str = "process") -> subprocess.CompletedProcess[str]:
         """The same command again, in which nothing holds on."""
         self.environment["HOLD"] = "0"

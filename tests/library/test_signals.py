@@ -65,6 +65,7 @@ def test_the_first_signal_ends_the_command_in_good_order(
         "the same command goes on from there"
     )
     check_the_end(site, done)
+    assert site.leases() == []
     again = site.rerun()
     assert again.returncode == 0, again.stderr
     ends = [n for what, n, _, _ in site.notes() if what == "end"]
