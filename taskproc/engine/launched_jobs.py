@@ -32,7 +32,7 @@ from taskproc.interfaces import CacheBackend, Launcher
 from taskproc.registry.components import in_one_line
 
 _POLL_SECONDS = 0.02
-_SPOOL = re.compile(r"([0-9a-f]{16})-[0-9a-f]+\.(out|err)")
+_SPOOL = re.compile(r"([0-9a-f]{16})-[0-9a-f]+(\.[0-9]+)?\.(out|err)")
 _LOG = logging.getLogger("taskproc")
 
 
