@@ -109,7 +109,8 @@ class CacheBackend(ABC):
 
     A backend is a frozen dataclass, made from the text the user gives with `-o` (see
     `from_url`), and it is picklable: workers save their own results through their own copy.
-    Construction touches nothing; what a look needs is made by the first write.
+    Construction touches nothing; what a look needs is made by the first write. `Cache(...,
+    shared="group", trust=True)` sets its fields of these names; without them that is an error.
     All methods may be called from several threads.
     """
 
