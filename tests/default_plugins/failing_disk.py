@@ -58,6 +58,8 @@ def _failing(name: str) -> Any:
     real = getattr(FastFiles, name)
 
     def method(self: FailingFiles, *arguments: Any, **named: Any) -> Any:
+        if self.failed and self.kill and str(arguments[0]).endswith(".lease"):
+            return None  # what is collected in this process later had died with the other
         self.step(name)
         return real(self, *arguments, **named)
 

@@ -105,6 +105,35 @@ def test_an_old_result_survives_a_disk_that_is_full_while_the_new_one_is_written
     assert answers(tmp_path) == (old, b"old", ())
 
 
+@pytest.mark.parametrize("step", ["write", "fsync", "close"])
+def test_what_fails_on_an_open_file_names_it(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the system does it, whose errors of descriptors have no name in them."""
+    cache = DirectoryCache(tmp_path)
+    work(cache, "old", with_data=False)
+    real_open, real = os.open, getattr(os, step)
+    opened: set[int] = set()
+
+    def note(path: Any, *words: Any, **named: Any) -> int:
+        descriptor = real_open(path, *words, **named)
+        if f"{KEY.digest}/result.pkl.gz" in str(path):
+            opened.add(descriptor)
+        return descriptor
+
+    def fail(descriptor: int, *words: Any) -> Any:
+        if descriptor not in opened:
+            return real(descriptor, *words)
+        if step == "close":
+            real(descriptor)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "open", note)
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/result\.pkl\.gz"):
+        work(cache, "newer", with_data=False)
+
+
 def test_what_must_survive_a_power_cut_is_synced_before_it_is_named(tmp_path: Path) -> None:
     done: list[str] = []
 

@@ -107,7 +107,8 @@ class Files:
                     self._sync(descriptor)
             finally:
                 os.close(descriptor)
-        except BaseException:
+        except BaseException as error:
+            _name_file(error, path)
             with suppress(OSError):
                 self.unlink(path)
             raise
@@ -229,9 +230,13 @@ class Files:
                 return
             raise
         try:
-            self._sync(descriptor)
-        finally:
-            os.close(descriptor)
+            try:
+                self._sync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            _name_file(error, path)
+            raise
 
     def sync_directory(self, path: str) -> None:
         """Bring the names in a folder to the disk."""
@@ -269,6 +274,12 @@ class Files:
             # Some file systems can't sync a folder; they have no promise to break.
             if error.errno not in (errno.EINVAL, errno.ENOTSUP):
                 raise
+
+
+def _name_file(error: BaseException, path: str) -> None:
+    """Say in an error which file it is of: what fails on a descriptor does not know."""
+    if isinstance(error, OSError) and error.filename is None:
+        error.filename = path
 
 
 def read_file(path: str, limit: int | None = LONGEST_TEXT) -> tuple[bytes, os.stat_result]:
