@@ -95,6 +95,8 @@ class Dispatch:
         limits: Mapping[str, TimeLimit],
     ) -> None:
         self._executor = executor
+        # Asked once: it costs as much as a small job's submission.
+        self._announcing = executor if isinstance(executor, AnnouncingExecutor) else None
         self._in_place = in_place
         self._max_workers = 1 if in_place else max_workers
         self._launchers = launchers
@@ -296,8 +298,10 @@ class Dispatch:
                 return time.monotonic() if known is not None and known[1] is not None else None
 
             self._clocks.start(key, self._limits[key.name], has_begun, lambda _: kill())
-        elif isinstance(self._executor, ThreadPoolExecutor | AnnouncingExecutor) or (
-            self._in_place and threading.current_thread() is not threading.main_thread()
+        elif (
+            self._announcing is not None
+            or isinstance(self._executor, ThreadPoolExecutor)
+            or (self._in_place and threading.current_thread() is not threading.main_thread())
         ):
             self._warn_of_limit(key)
 
@@ -312,8 +316,8 @@ class Dispatch:
             )
 
     def _submitted(self, batch: Batch, payload: bytes) -> Future[Any]:
-        if isinstance(self._executor, AnnouncingExecutor):
-            return self._executor.submit_work(
+        if self._announcing is not None:
+            return self._announcing.submit_work(
                 run_batch,
                 payload,
                 lambda message: self._events.put(lambda: self._reported(batch, message)),
