@@ -95,9 +95,18 @@ def read_own(path: Path) -> bytes:
         return stream.read()
 
 
+def inode_of(folder: Path) -> int | None:
+    """What tells a folder from a copy of it, and stays as it is when the whole cache is moved."""
+    try:
+        return os.lstat(folder).st_ino
+    except OSError:
+        return None
+
+
 def write_facts(folder: Path, facts: Mapping[str, JSON]) -> None:
     """Write what another run is to know of the job. Raises OSError."""
-    write(folder / FACTS_FILE, json.dumps({"format": _FORMAT, **facts}, indent=1).encode())
+    known = {"format": _FORMAT, "inode": inode_of(folder), **facts}
+    write(folder / FACTS_FILE, json.dumps(known, indent=1).encode())
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -33,6 +33,8 @@ from taskproc.registry.components import in_one_line
 
 _POLL_SECONDS = 0.02
 _SPOOL = re.compile(r"([0-9a-f]{16})-[0-9a-f]+(\.[0-9]+)?\.(out|err)")
+_JOB = re.compile(r"t-[0-9A-Za-z-]*-[0-9a-f]{6}-[0-9a-f]{16}(-[0-9a-f]{6})?")
+"""The name of a job's folder (see `orders.launched_job`); what has another is somebody else's."""
 _LOG = logging.getLogger("taskproc")
 
 
@@ -169,7 +171,8 @@ class Leftovers:
                 continue
             spool = _SPOOL.fullmatch(name)
             if spool is None:
-                left += self._left_job(path)
+                if _JOB.fullmatch(name) and not path.is_symlink():
+                    left += self._left_job(path)
             elif spool[1] != self._run:
                 self._seen.add(path)
                 self._spools.append(path)
@@ -187,13 +190,16 @@ class Leftovers:
 
     def _left_job(self, folder: Path) -> list[LeftJob]:
         """The job of a folder, if its run is known to be dead."""
-        facts = job_folder.read_facts(folder)
+        facts, inode = job_folder.read_facts(folder), job_folder.inode_of(folder)
         ticket = facts.get("ticket")
         if not ticket or facts.get("run") == self._run:
             return []
         if self._backend.stands(str(ticket)):
             self._others_live = True
             return []
+        if facts.get("inode", inode) != inode:
+            # A copy of a cache: the job and its client are the other one's, which may live.
+            facts = {name: fact for name, fact in facts.items() if name in ("task", "key", "job")}
         return [LeftJob(folder, TaskKey(str(facts.get("task")), str(facts.get("key"))), facts)]
 
     def _tell_of(self, job: LeftJob, holder: Holder) -> None:

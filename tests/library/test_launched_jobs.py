@@ -7,6 +7,7 @@ its client and its runner, and lets it wait until the test says so.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -319,6 +320,23 @@ def test_a_runner_that_is_stopped_for_long_loses_its_jobs_and_comes_to_the_right
     assert result_of(second)[0] == "[3, 3, 0]"
     assert result_of(first)[0] == "[3, 0, 3]"
     assert field.starts() == {"0": 1, "1": 1, "2": 1}
+
+
+def test_a_run_in_a_copy_of_the_cache_leaves_alone_the_jobs_of_the_run_in_the_first(
+    field: Field, tmp_path: Path, write: Write, start: Start
+) -> None:
+    first = field.run()
+    wait_for(lambda: len(field.pids()) == 3)
+    write("copied/tasks.py", TASKS.replace('"cache"', '"copied/cache"'))
+    shutil.copytree(tmp_path / "cache", tmp_path / "copied" / "cache")
+    second = start(tmp_path / "copied" / "tasks.py", NO_CANCEL)
+    wait_for(lambda: len(field.pids()) == 6)
+    field.touch("release")
+    field.touch("finish")
+    assert result_of(first)[0] == "[3, 3, 0]"
+    assert result_of(second)[0] == "[3, 3, 0]"
+    assert Counter(n for _, n, _ in field.lines("log", "start")) == {"0": 2, "1": 2, "2": 2}
+    assert field.lines("log", "cancel") == []
 
 
 def test_an_interrupt_leaves_alone_what_an_earlier_run_has_launched(field: Field) -> None:

@@ -225,8 +225,13 @@ class DirectoryCache(Answers):
             if os.path.islink(folder):
                 files.unlink(folder)
             elif os.path.isdir(folder):
+                from taskproc.default_plugins.directory_cache.walking import is_key, look
+
                 for name in os.listdir(folder):
-                    entries.discard(files, f"{folder}/{name}")
+                    found = None if is_key(name) else look(folder, os.path.basename(folder), name)
+                    # A folder that somebody has put there may have a `data` of its own.
+                    if is_key(name) or (found is not None and found.key is not None):
+                        entries.discard(files, f"{folder}/{name}")
                 files.remove_directory(folder)
 
     def set_aside(self, key: TaskKey) -> None:

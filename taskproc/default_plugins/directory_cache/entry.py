@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from taskproc.default_plugins.directory_cache.files import PART, Files
+from taskproc.default_plugins.directory_cache.files import Files, written_for
 from taskproc.default_plugins.directory_cache.formats import compress, encode_record
 from taskproc.default_plugins.directory_cache.index import signature
 from taskproc.errors import CacheError
@@ -28,6 +28,21 @@ FAILURE = "failed.json"
 ASIDE = ".aside"
 DAMAGED = ".damaged"
 
+ASIDE_NAMES = frozenset({RECORD + ASIDE, DATA + ASIDE})
+DAMAGED_NAMES = frozenset({RECORD + DAMAGED, RESULT + DAMAGED})
+_FILES = frozenset({RESULT, RECORD, STDOUT, STDERR, FAILURE})
+_OWN_NAMES = _FILES | {DATA} | ASIDE_NAMES | DAMAGED_NAMES
+
+
+def is_own(name: str) -> bool:
+    """Whether a name in an entry's folder is one of ours; nothing else there is ever removed."""
+    return name in _OWN_NAMES or is_part(name)
+
+
+def is_part(name: str) -> bool:
+    """Whether it is that of a file of an entry while it is written aside."""
+    return written_for(name) in _FILES
+
 
 def begin(files: Files, entry: str) -> bool:
     """Set an old data directory aside, and with it the record, so that a job starts empty.
@@ -40,7 +55,7 @@ def begin(files: Files, entry: str) -> bool:
     refuse_link(entry)
     names = set(os.listdir(entry))
     for name in names:
-        if name.endswith(PART):
+        if is_part(name):
             files.unlink(f"{entry}/{name}")
     data = f"{entry}/{DATA}"
     if RECORD in names:
@@ -201,7 +216,10 @@ def _sync_data(files: Files, entry: str, data: Sequence[DataFile]) -> None:
 
 
 def discard(files: Files, entry: str) -> None:
-    """Remove everything of an entry. A data directory stays, empty, under the same path."""
+    """Remove everything of an entry. A data directory stays, empty, under the same path.
+
+    What is not ours stays, and with it the folder.
+    """
     if os.path.islink(entry):
         files.unlink(entry)
         return
@@ -212,14 +230,24 @@ def discard(files: Files, entry: str) -> None:
     files.unlink(f"{entry}/{RECORD}")  # first, so that no half entry counts
     for name in names:
         path = f"{entry}/{name}"
+        if not is_own(name):
+            continue
         if name != DATA:
             files.remove_tree(path)
-        elif os.path.islink(path):
+        elif os.path.islink(path) or not os.path.isdir(path):
             files.unlink(path)
             files.make_directory(path)
         else:
             files.empty(path)
     if DATA not in names:
+        files.remove_directory(entry)
+
+
+def remove(files: Files, entry: str) -> None:
+    """Remove everything of an entry, its data directory too; what is not ours stays."""
+    discard(files, entry)
+    if os.path.isdir(entry):  # it is no link by now
+        files.remove_tree(f"{entry}/{DATA}")
         files.remove_directory(entry)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 import stat
 import time
 from collections.abc import Iterable
@@ -22,6 +23,8 @@ from taskproc.default_plugins.directory_cache.rules import Rules
 PART = ".part"
 """How the name of a file ends while it is written aside; one that stays is of a killed writer."""
 
+_ASIDE = re.compile(r"(.+)\.[0-9a-f]+-[0-9]+-[0-9]+\.part", re.DOTALL)
+
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 LONGEST_TEXT = 1 << 28
 """More bytes are no record or note of ours: a record of a million upstreams has half as many."""
@@ -31,6 +34,12 @@ _PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _PLAIN
 _LOCK_FILE = os.O_RDWR | os.O_CREAT | _PLAIN
 _READ = os.O_RDONLY | _PLAIN
+
+
+def written_for(name: str) -> str:
+    """The name of the file for which a file of this name was written aside; "" if it is none of ours."""
+    found = _ASIDE.fullmatch(name) if name.endswith(PART) else None
+    return found[1] if found is not None else ""
 
 
 class Files:

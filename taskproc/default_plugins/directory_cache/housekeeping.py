@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from taskproc.default_plugins.directory_cache.entry import RECORD, RESULT
-from taskproc.default_plugins.directory_cache.files import PART, Files, read_file
+from taskproc.default_plugins.directory_cache.files import Files, read_file, written_for
 from taskproc.default_plugins.directory_cache.formats import decode_record, decompress
 from taskproc.default_plugins.directory_cache.index import read_line, signature
 from taskproc.default_plugins.directory_cache.journal import decode_event
 from taskproc.default_plugins.directory_cache.lease_file import SUFFIX
-from taskproc.default_plugins.directory_cache.names import RESERVED
+from taskproc.default_plugins.directory_cache.names import RESERVED_FILES
 from taskproc.default_plugins.directory_cache.other_leases import OtherLeases
 from taskproc.default_plugins.directory_cache.state import State
 from taskproc.interfaces import JSON, Finding
@@ -119,7 +119,7 @@ def _journal_faults(lines: list[bytes]) -> dict[int, str]:
 def _check_code(files: Files, folder: str, repair: bool) -> Iterator[Finding]:
     for name in _list(folder):
         path = f"{folder}/{name}"
-        if name.endswith(PART):
+        if _TEXT.fullmatch(written_for(name)):
             continue
         if os.path.islink(path) or not os.path.isfile(path) or not _TEXT.fullmatch(name):
             yield _finding(path, "it is not of this cache", repaired=False)
@@ -134,7 +134,9 @@ def _check_code(files: Files, folder: str, repair: bool) -> Iterator[Finding]:
 def _check_parts(files: Files, folder: str, repair: bool) -> Iterator[Finding]:
     """What writers that were killed left. Nobody holds a claim there, so age tells, and no run may live."""
     for name in _list(folder):
-        if name.endswith(PART) and (folder.endswith("/code") or name.startswith(tuple(RESERVED))):
+        if (file := written_for(name)) in RESERVED_FILES or (
+            folder.endswith("/code") and _TEXT.fullmatch(file)
+        ):
             path = f"{folder}/{name}"
             try:
                 is_old = time.time() - os.lstat(path).st_mtime > _WRITTEN_FOR_SECONDS

@@ -16,17 +16,23 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from taskproc.default_plugins.directory_cache.data_files import DataFiles
-from taskproc.default_plugins.directory_cache.entry import DATA, FAILURE, RECORD, RESULT, STDERR, STDOUT
-from taskproc.default_plugins.directory_cache.files import PART, read_file
+from taskproc.default_plugins.directory_cache.entry import (
+    ASIDE_NAMES,
+    DAMAGED_NAMES,
+    DATA,
+    FAILURE,
+    RECORD,
+    RESULT,
+    STDERR,
+    STDOUT,
+    is_own,
+    is_part,
+)
+from taskproc.default_plugins.directory_cache.files import read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record
 from taskproc.default_plugins.directory_cache.journal import read_failure
 from taskproc.default_plugins.directory_cache.rules import Rules
-from taskproc.default_plugins.directory_cache.walking import (
-    ASIDE_NAMES,
-    DAMAGED_NAMES,
-    Folder,
-    is_own,
-)
+from taskproc.default_plugins.directory_cache.walking import Folder
 from taskproc.interfaces import Record, arguments_digest
 
 Cure = Literal["set aside", "set aside misplaced", "put back", "remove"]
@@ -85,7 +91,7 @@ def _leftovers(folder: Folder) -> Iterator[Fault]:
     """What jobs that were killed left, what was set aside before, and what is not ours."""
     for name, kind in sorted(folder.names.items()):
         path = f"{folder.path}/{name}"
-        if name.endswith(PART):
+        if is_part(name):
             yield Fault(path, "a writer that was killed left it", "remove")
         elif name in DAMAGED_NAMES:
             yield Fault(

@@ -22,7 +22,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from taskproc.default_plugins.directory_cache.files import LONGEST_TEXT, Files
-from taskproc.default_plugins.directory_cache.locks import lock_file
+from taskproc.default_plugins.directory_cache.locks import is_at, lock_file
 from taskproc.default_plugins.directory_cache.owners import Owner, this_process
 from taskproc.interfaces import TaskKey
 
@@ -238,11 +238,3 @@ class OwnLease:
 
     def __del__(self) -> None:
         self.close()
-
-
-def is_at(descriptor: int, path: str) -> bool:
-    """Whether an open file is still the one at its path."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
-    except FileNotFoundError:
-        return False

@@ -56,6 +56,14 @@ def is_locked(descriptor: int) -> bool | None:
         return None if refusal is None else not refusal
 
 
+def is_at(descriptor: int, path: str) -> bool:
+    """Whether an open file is still the one at its path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
 def _refusal(error: OSError) -> bool | None:
     if error.errno in HELD_BY_ANOTHER:
         return False

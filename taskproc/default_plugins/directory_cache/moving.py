@@ -14,8 +14,16 @@ import os
 from contextlib import suppress
 
 from taskproc.default_plugins.directory_cache.data_files import state_of
-from taskproc.default_plugins.directory_cache.entry import FAILURE, RECORD, RESULT, signature_now
-from taskproc.default_plugins.directory_cache.files import PART, Files, read_file
+from taskproc.default_plugins.directory_cache.entry import (
+    FAILURE,
+    RECORD,
+    RESULT,
+    is_own,
+    is_part,
+    remove,
+    signature_now,
+)
+from taskproc.default_plugins.directory_cache.files import Files, read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record, encode_record
 from taskproc.default_plugins.directory_cache.journal import read_failure
 from taskproc.default_plugins.directory_cache.names import Paths
@@ -37,7 +45,7 @@ def replace_record(files: Files, paths: Paths, key: TaskKey, record: Record) -> 
     target = paths.entry(record.key)
     source, result_bytes = _find(paths, key, record)
     for name in os.listdir(source):
-        if name.endswith(PART):
+        if is_part(name):
             files.unlink(f"{source}/{name}")
     text = encode_record(record, result_bytes)
     part, described = files.write_aside(f"{source}/{RECORD}", (text,), durable=True)
@@ -99,9 +107,13 @@ def _move(files: Files, source: str, target: str) -> None:
     if files.make_directory(folder):
         # Else a power cut could take the new folder away, and what was moved into it.
         files.sync_directory(os.path.dirname(folder))
-    if not os.path.islink(target):
-        files.unlink(f"{target}/{RECORD}")  # first, so that no half entry counts
-    files.remove_tree(target)
+    there = os.listdir(target) if os.path.isdir(target) and not os.path.islink(target) else []
+    if strange := [name for name in there if not is_own(name)]:
+        raise CacheError(
+            f"{f'{target}/{strange[0]}'!r} is not of this cache, and is where an entry is to be moved to;"
+            " move it elsewhere by hand"
+        )
+    remove(files, target)
     try:
         files.rename(source, target)
     except OSError as error:

@@ -16,6 +16,9 @@ _LONGEST_PLAIN = MAX_BYTES // 4
 RESERVED = frozenset({"taskproc.json", "index.jsonl", "journal.jsonl", "jobs", "leases", "code", "runs"})
 """What stands beside the task folders in a cache's root."""
 
+RESERVED_FILES = frozenset(name for name in RESERVED if "." in name)
+RESERVED_FOLDERS = RESERVED - RESERVED_FILES
+
 
 def folder_name(name: str) -> str:
     """The folder of a task name: one path component, never one that is reserved or hidden.

@@ -11,6 +11,7 @@ compared. Knows nothing of who wins a claim.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -18,8 +19,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from taskproc.default_plugins.directory_cache.files import Files
-from taskproc.default_plugins.directory_cache.lease_file import SUFFIX, Reading, is_at, read_lease
-from taskproc.default_plugins.directory_cache.locks import lock_file
+from taskproc.default_plugins.directory_cache.lease_file import SUFFIX, Reading, read_lease
+from taskproc.default_plugins.directory_cache.locks import is_at, lock_file
 from taskproc.default_plugins.directory_cache.owners import (
     Owner,
     State,
@@ -44,6 +45,8 @@ it the thread that beats, from running for as long as a call into C takes, and t
 may be dear: it gets more time, above all where a lock of it is seen."""
 
 _LONGEST_GAP = 1.0
+_NAME = re.compile("[0-9a-f]{16}" + re.escape(SUFFIX))
+"""The name of a lease file; what has another is somebody else's, and stays."""
 
 
 def patience(owner: Owner | None, here: Owner, has_lock: bool | None, state: State) -> float | None:
@@ -91,7 +94,7 @@ class OtherLeases:
 
     def tickets(self) -> list[str]:
         """The tickets of all lease files there, ours among them; raises OSError without the folder."""
-        return [name.removesuffix(SUFFIX) for name in os.listdir(self._folder) if name.endswith(SUFFIX)]
+        return [name.removesuffix(SUFFIX) for name in os.listdir(self._folder) if _NAME.fullmatch(name)]
 
     def read(self, ticket: str) -> Reading | None:
         """What stands in the file of this ticket; None if it is gone."""

@@ -13,20 +13,24 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import stat
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from taskproc.default_plugins.directory_cache.files import PART, Files, open_to_read, read_file
+from taskproc.default_plugins.directory_cache.files import Files, open_to_read, read_file, written_for
 from taskproc.default_plugins.directory_cache.formats import decode_line, encode_line
-from taskproc.default_plugins.directory_cache.locks import forget_in_forks, is_locked, lock_file
+from taskproc.default_plugins.directory_cache.locks import forget_in_forks, is_at, is_locked, lock_file
 from taskproc.default_plugins.directory_cache.names import folder_name
 from taskproc.interfaces import JSON
 
 _POST = ".json"
 _LOCK = ".lock"
+_RUN = re.compile("[0-9a-f]{16}")
+"""How runs name themselves."""
 _TRIES = 5
 _PAUSE = 0.01
 """Seconds until a lock is tried again: who tidies up holds it for less."""
@@ -95,7 +99,7 @@ class Posts:
         """Hold the run's lock from now on; False where the file system has none."""
         descriptor = self._locks.get(path)
         if descriptor is not None:
-            if descriptor < 0 or _is_at(descriptor, path + _LOCK):
+            if descriptor < 0 or is_at(descriptor, path + _LOCK):
                 return descriptor >= 0
             os.close(self._locks.pop(path))  # somebody has removed the whole cache
         if not self._watches_forks:
@@ -111,7 +115,7 @@ class Posts:
                     self._files.unlink(path + _LOCK)
                     return False
                 # Who tidies up may have unlinked the file between our two calls.
-                if has_lock and _is_at(descriptor, path + _LOCK):
+                if has_lock and is_at(descriptor, path + _LOCK):
                     self._locks[path], descriptor = descriptor, -1
                     return True
             finally:
@@ -140,16 +144,18 @@ class Posts:
         has_lock: bool | None = True
         with suppress(FileNotFoundError):
             access = os.O_RDWR if removes else os.O_RDONLY
-            descriptor = os.open(path + _LOCK, access | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(path + _LOCK, access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if descriptor >= 0:
                 has_lock = lock_file(descriptor) if removes else _is_free(descriptor)
-                if has_lock is False or not _is_at(descriptor, path + _LOCK):
+                if has_lock is False or not is_at(descriptor, path + _LOCK):
                     return []
             post = _read(path + _POST)
             if post is not None and (has_lock is None or not post.locked) and _lives(post):
                 return []
-            dead = sorted(names, key=lambda name: name.endswith(_LOCK))  # the lock last
+            is_lock = descriptor >= 0 and _is_empty_file(descriptor)
+            ours = [name for name in names if _is_ours(name, post is not None, is_lock)]
+            dead = sorted(ours, key=lambda name: name.endswith(_LOCK))  # the lock last
             for name in dead if removes else ():
                 self._files.unlink(name)
             return dead
@@ -170,16 +176,14 @@ class Posts:
                 os.close(descriptor)
 
 
+def _is_empty_file(descriptor: int) -> bool:
+    described = os.fstat(descriptor)
+    return stat.S_ISREG(described.st_mode) and described.st_size == 0
+
+
 def _is_free(descriptor: int) -> bool | None:
     held = is_locked(descriptor)
     return None if held is None else not held
-
-
-def _is_at(descriptor: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
-    except FileNotFoundError:
-        return False
 
 
 def _run_of(name: str) -> str:
@@ -187,7 +191,16 @@ def _run_of(name: str) -> str:
     for suffix in (_POST, _LOCK):
         if name.endswith(suffix):
             return name.removesuffix(suffix)
-    return name.rpartition(f"{_POST}.")[0] if name.endswith(PART) else ""
+    file = written_for(name)
+    return file.removesuffix(_POST) if file.endswith(_POST) else ""
+
+
+def _is_ours(path: str, has_post: bool, has_lock: bool) -> bool:
+    """Whether a file was left by a run, and was not put there by somebody."""
+    name = os.path.basename(path)
+    if name.endswith(_POST):  # a power cut may have emptied it
+        return has_post or has_lock or _RUN.fullmatch(name.removesuffix(_POST)) is not None
+    return has_lock if name.endswith(_LOCK) else True
 
 
 def _read(path: str) -> _Post | None:

@@ -14,22 +14,20 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from taskproc.default_plugins.directory_cache.entry import (
+    ASIDE_NAMES,
+    DAMAGED_NAMES,
     DATA,
     FAILURE,
     RECORD,
     RESULT,
     STDERR,
     STDOUT,
+    is_part,
+    remove,
 )
-from taskproc.default_plugins.directory_cache.files import PART, Files
+from taskproc.default_plugins.directory_cache.files import Files
 from taskproc.default_plugins.directory_cache.names import RESERVED, Paths
-from taskproc.default_plugins.directory_cache.walking import (
-    ASIDE_NAMES,
-    DAMAGED_NAMES,
-    Folder,
-    look,
-    walk,
-)
+from taskproc.default_plugins.directory_cache.walking import Folder, look, walk
 from taskproc.errors import CacheError
 from taskproc.interfaces import TaskKey, Usage, UsageKind
 
@@ -69,7 +67,7 @@ def usage(root: str) -> Iterator[Usage]:
 
 
 def _kind(name: str) -> UsageKind:
-    if name.endswith(PART):
+    if is_part(name):
         return "leftovers"
     return _KINDS.get(name, "other")
 
@@ -103,8 +101,7 @@ def prune(
             )
         folders.add(folder)
         if kind is None:
-            files.unlink(f"{entry}/{RECORD}")  # first, so that no half entry counts
-            files.remove_tree(entry)
+            remove(files, entry)
         elif (found := look(folder, os.path.basename(folder), os.path.basename(entry))) is not None:
             _remove_kind(files, found, kind)
     for folder in folders:

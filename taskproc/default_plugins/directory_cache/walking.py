@@ -14,27 +14,13 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from taskproc.default_plugins.directory_cache import names
-from taskproc.default_plugins.directory_cache.entry import (
-    ASIDE,
-    DAMAGED,
-    DATA,
-    FAILURE,
-    RECORD,
-    RESULT,
-    STDERR,
-    STDOUT,
-)
-from taskproc.default_plugins.directory_cache.files import PART, read_file
+from taskproc.default_plugins.directory_cache.entry import ASIDE, DAMAGED, RECORD, is_own
+from taskproc.default_plugins.directory_cache.files import read_file, written_for
 from taskproc.default_plugins.directory_cache.formats import decode_record
 from taskproc.default_plugins.directory_cache.journal import read_failure
 from taskproc.interfaces import TaskKey
 
-_FOLDERS = frozenset(name for name in names.RESERVED if "." not in name)
 _KEY = re.compile("[0-9a-f]{32}")
-ASIDE_NAMES = frozenset({RECORD + ASIDE, DATA + ASIDE})
-DAMAGED_NAMES = frozenset({RECORD + DAMAGED, RESULT + DAMAGED})
-OWN_NAMES = frozenset({RESULT, RECORD, STDOUT, STDERR, DATA, FAILURE, *ASIDE_NAMES, *DAMAGED_NAMES})
-"""What may stand in the folder of an entry, but for what is being written."""
 
 
 class Folder(NamedTuple):
@@ -58,9 +44,9 @@ class Stray(NamedTuple):
     in_place: bool = False
 
 
-def is_own(name: str) -> bool:
-    """Whether a name in an entry's folder is one of ours."""
-    return name in OWN_NAMES or name.endswith(PART)
+def is_key(leaf: str) -> bool:
+    """Whether the name of a folder is that of a key, so that it is an entry's whatever is in it."""
+    return _KEY.fullmatch(leaf) is not None
 
 
 def walk(root: str) -> Iterator[Folder | Stray]:
@@ -73,10 +59,11 @@ def walk(root: str) -> Iterator[Folder | Stray]:
         found = sorted((item.name, _kind(item)) for item in inside)
     for name, kind in found:
         path = f"{root}/{name}"
-        if name in _FOLDERS and kind != "folder":
+        if name in names.RESERVED_FOLDERS and kind != "folder":
             yield Stray(path, kind, in_place=True)
             continue
-        if name in names.RESERVED or name.startswith((".", *[f"{own}." for own in names.RESERVED])):
+        # Not by how a name begins: `jobs.Train` is a task of a module that is called `jobs`.
+        if name in names.RESERVED or written_for(name) in names.RESERVED_FILES or name.startswith("."):
             continue
         if kind == "folder":
             yield from _entries(path, name)
@@ -97,7 +84,7 @@ def _entries(path: str, task_folder: str) -> Iterator[Folder | Stray]:
         if name.startswith("."):
             continue
         if kind != "folder":
-            yield Stray(f"{path}/{name}", kind, in_place=_KEY.fullmatch(name) is not None)
+            yield Stray(f"{path}/{name}", kind, in_place=is_key(name))
         elif (folder := look(path, task_folder, name)) is not None:
             yield folder if folder.is_entry else Stray(folder.path, "folder")
 
@@ -114,11 +101,10 @@ def look(path: str, task_folder: str, leaf: str) -> Folder | None:
 
 
 def key_at(entry: str, task_folder: str, leaf: str) -> TaskKey | None:
-    """Which task the folder of an entry is of, by its place or, if that is cut short, by what is in it."""
+    """Which task the folder of an entry is of: by its place, else by what is in it."""
     name = _unescaped(task_folder)
-    digest = leaf if leaf.isalnum() else _unescaped(leaf)
-    if name is not None and digest is not None:
-        return TaskKey(name, digest)
+    if name is not None and is_key(leaf):
+        return TaskKey(name, leaf)
     for record in (RECORD, RECORD + ASIDE, RECORD + DAMAGED):
         try:
             decoded = decode_record(read_file(f"{entry}/{record}")[0])
