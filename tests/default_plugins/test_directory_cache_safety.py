@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import json
 import os
+import pwd
 import stat
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import pytest
 
 from taskproc.default_plugins.directory_cache import DirectoryCache
 from taskproc.default_plugins.directory_cache.names import folder_name
+from taskproc.default_plugins.directory_cache.rules import Rules
 from taskproc.errors import CacheError, DamagedEntryError, UnsafeEntryWarning
 from taskproc.interfaces import Event, Record, TaskKey
 from taskproc.testing import example_key, example_record, played_owner
@@ -317,6 +320,25 @@ def test_the_played_owner_can_not_make_a_strangers_cache_safe(cache: DirectoryCa
     for uid in (0, os.geteuid()):
         with played_owner(root, uid), pytest.raises(CacheError, match="uid 12345"):
             DirectoryCache(root).open()
+
+
+@pytest.mark.parametrize(
+    ("group", "members", "is_safe"),
+    [("ann", [], True), ("ann", ["ann"], True), ("ann", ["bob"], False), ("lab", [], False)],
+)
+def test_what_the_private_group_of_the_user_can_write_to_is_safe_and_what_any_other_can_is_not(
+    cache: DirectoryCache, group: str, members: list[str], is_safe: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(cache)
+    cache.root.chmod(0o775)  # as `umask 002` and a copy leave it
+    uid, gid = 4711, os.stat(cache.root).st_gid
+    user = pwd.struct_passwd(("ann", "x", uid, gid, "", "/", "/bin/sh"))
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+    monkeypatch.setattr("pwd.getpwuid", {uid: user}.__getitem__)
+    monkeypatch.setattr("grp.getgrgid", {gid: grp.struct_group((group, "x", gid, members))}.__getitem__)
+    status = os.stat(cache.root)
+    owned = os.stat_result([*status[:4], uid, *status[5:10]])
+    assert (Rules().fault_of_owner(owned, str(cache.root)) == "") is is_safe
 
 
 @pytest.mark.parametrize("name", ["record.json", "result.pkl.gz"])

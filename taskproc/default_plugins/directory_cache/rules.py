@@ -64,7 +64,29 @@ class Rules:
             return ""
         if status.st_mode & stat.S_IWOTH:
             return "every user can write to it"
-        return "" if self.shared else f"its group (gid {status.st_gid}) can write to it"
+        if self.shared or _is_of_nobody_else(status.st_gid):
+            return ""
+        return f"its group (gid {status.st_gid}) can write to it"
+
+
+def _is_of_nobody_else(group: int) -> bool:
+    """Whether a group is the private one of this user, as many systems give to each: nobody else is in it.
+
+    Where those are, the usual umask is 002, and what is copied or cloned is writable for the group.
+    Never for root, whose group is no private one.
+    """
+    user = os.geteuid()
+    if user == 0:
+        return False
+    import grp  # few need to know
+    import pwd
+
+    try:
+        own, named = pwd.getpwuid(user), grp.getgrgid(group)
+    except KeyError:
+        return False
+    is_primary = own.pw_gid == group and own.pw_name == named.gr_name
+    return is_primary and set(named.gr_mem) <= {own.pw_name}
 
 
 class _Played:
