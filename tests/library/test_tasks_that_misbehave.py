@@ -244,6 +244,7 @@ class Both(Task):
     [
         ("unpicklable", "1 and 2"),
         ("exit", "SystemExit: enough"),
+        ("interrupt", "KeyboardInterrupt"),
         ("generator", "GeneratorExit"),
         ("group", "several"),
     ],
