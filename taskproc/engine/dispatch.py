@@ -69,7 +69,8 @@ class Dispatch:
         order_job: the order of one job; raises what can't be pickled.
         describe_job: how a job is shown to launchers and reporters.
         read_records: the records now stored under some keys.
-        keep_logs: keeps what a task whose worker died printed: from a spool, or (a number) of that pid.
+        keep_logs: keeps what a task printed whose worker died: from a spool, or (a number) of that pid;
+            the last argument is a time (Unix) at which it had not begun.
         holder: who else holds a task's claim now.
         run_facts: what names the run to those who find its launched jobs when it has died.
         before_in_place: hears that a job, which may take so many seconds, is about to hold up the run.
@@ -87,7 +88,7 @@ class Dispatch:
         order_job: Callable[[TaskKey], JobOrder],
         describe_job: Callable[[TaskKey, str], Job],
         read_records: Callable[[Collection[TaskKey]], Mapping[TaskKey, Record]],
-        keep_logs: Callable[[TaskKey, Path | int], None],
+        keep_logs: Callable[[TaskKey, Path | int, float], None],
         holder: Callable[[TaskKey], Holder | None],
         run_facts: Callable[[], Mapping[str, JSON]],
         before_in_place: Callable[[float | None], None],
@@ -370,12 +371,19 @@ class Dispatch:
         stored = {outcome.key for outcome in outcomes}
         for key in batch.open:
             if key in stored:
+                if isinstance(error, WorkerDiedError):
+                    self._keep_lost_output(batch, key, error)
                 continue
             if self._cancelled:
                 outcomes.append(Outcome(key, "cancelled", seconds if _was_begun(batch, key, error) else 0.0))
             else:
                 outcomes.append(self._unsaved(batch, key, error, seconds, too_long))
         return outcomes
+
+    def _keep_lost_output(self, batch: Batch, key: TaskKey, error: WorkerDiedError) -> None:
+        """Keep what the job printed that a worker died at: that of those before it is kept."""
+        if error.pid is not None and error.position == batch.keys.index(key):
+            self._keep_logs(key, error.pid, time.time() - (time.monotonic() - batch.started))
 
     def _stored(self, batch: Batch) -> list[Outcome]:
         """The outcomes of those jobs of a batch that are not answered, and whose results are stored."""
@@ -405,8 +413,7 @@ class Dispatch:
         if isinstance(error, WorkerDiedError):
             position = error.position
             if position is not None and batch.keys.index(key) == position:
-                if error.pid is not None:
-                    self._keep_logs(key, error.pid)
+                self._keep_lost_output(batch, key, error)
                 died = too_long or Failure("worker died", str(error))
                 return Outcome(key, "failed", seconds, failure=died)
             self._deaths[key] = self._deaths.get(key, 0) + 1

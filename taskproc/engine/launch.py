@@ -54,7 +54,8 @@ class Launches:
     Args:
         finished: called with each outcome, on a thread of this object.
         is_saved: tells, of a job without an outcome file, whether its record is there.
-        keep_logs: keeps what a task that left no record printed, from its spool.
+        keep_logs: keeps what a task printed whose worker did not tell its outcome, from its spool; the
+            last argument is a time (Unix) at which it had not begun.
         holder: who else holds a task's claim now.
         facts: what names the run to those who come after it, written into each job's folder.
     """
@@ -63,7 +64,7 @@ class Launches:
         self,
         finished: Callable[[Outcome], None],
         is_saved: Callable[[Job], Outcome | None],
-        keep_logs: Callable[[TaskKey, Path], None],
+        keep_logs: Callable[[TaskKey, Path, float], None],
         holder: Callable[[TaskKey], Holder | None] = lambda _: None,
         facts: Callable[[], Mapping[str, JSON]] = dict,
     ) -> None:
@@ -299,20 +300,43 @@ class Launches:
         return True
 
     def _outcome(self, client: Client) -> Outcome | None:
-        # Listing the parent makes a network file system look again.
+        """The outcome that a job has told, or else that of its record once nobody is at it any more."""
+        told = self._told(client)
+        saved = self._is_saved(client.job) if told is None else None
+        if saved is None or self._is_about_to_tell(client):
+            return told
+        told = self._told(client)  # it may have done so before it gave its claim back
+        if told is None:
+            self._keep_lost_output(client)
+        return told or saved
+
+    def _is_about_to_tell(self, client: Client) -> bool:
+        """Whether a job whose record is stored still has its output to keep, and its outcome to tell."""
+        if self._cancelled or client.failure is not None:
+            return False
+        holder = self._holder(client.job.key)
+        is_held = holder is not None and holder.is_job
+        return is_held and not (client.folder / job_folder.OUTCOME_FILE).exists()
+
+    def _told(self, client: Client) -> Outcome | None:
+        # Listing the folder makes a network file system look again.
         with contextlib.suppress(OSError):
             os.listdir(client.folder)
         try:
             (answer,) = unpack_answers(job_folder.read_sealed(client.folder / job_folder.OUTCOME_FILE))
         except Exception:  # noqa: BLE001 - half a file can raise anything, another version's too
-            return self._is_saved(client.job)
+            return None
         return answer.outcome
+
+    def _keep_lost_output(self, client: Client) -> None:
+        since = time.time() - client.seconds
+        self._keep_logs(client.job.key, spool_of_launched(client.job.job_directory), since)
 
     def _no_record(self, client: Client) -> Outcome:
         job = client.job
         if self._cancelled:
             return Outcome(job.key, "cancelled", client.seconds)
-        self._keep_logs(job.key, spool_of_launched(job.job_directory))
+        self._keep_lost_output(client)
         if client.failure is not None:
             return Outcome(job.key, "failed", client.seconds, failure=client.failure)
         if not client.folder.exists():

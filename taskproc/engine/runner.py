@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import secrets
 import time
 import warnings
@@ -40,6 +39,7 @@ from taskproc.engine.failure import failed_task_error, how_far
 from taskproc.engine.interruption import Interruption, interruptible
 from taskproc.engine.jobs import JobOrder, Payloads
 from taskproc.engine.launched_jobs import Leftovers
+from taskproc.engine.lost_output import keep_lost_output, remove_spools
 from taskproc.engine.opened_run import spool_of_worker
 from taskproc.engine.options import (
     RunOptions,
@@ -391,17 +391,26 @@ class Run:
             if known is None or self._scheduler.status(key) not in (None, "done"):
                 continue
             if not self._is_replaced(key, known):
+                self._set_one_aside(key, known)
+            self._set_aside_at[key] = self._jobs
+            if self._scheduler.status(key) is None:
+                self._statistics.uncached(key)
+
+    def _set_one_aside(self, key: TaskKey, known: Record) -> None:
+        """The same for one, unless another run is at work there: it may just be replacing it."""
+        granted = self._backend.lease([key])
+        try:
+            if granted and not self._is_replaced(key, known):
                 warnings.warn(
                     f"the stored result of {self._nodes[key].task!r} is damaged or gone; it is set aside in "
                     f"{self._backend.location} and computed again",
                     DamagedEntryWarning,
-                    stacklevel=2,
+                    stacklevel=3,
                 )
                 self._backend.set_aside(key)
                 self._backend.note(Event("damaged", key, time.time(), who_we_are()))
-            self._set_aside_at[key] = self._jobs
-            if self._scheduler.status(key) is None:
-                self._statistics.uncached(key)
+        finally:
+            self._backend.release(granted)
 
     def _is_replaced(self, key: TaskKey, known: Record) -> bool:
         """Whether another run has stored a sound result of its own since our look."""
@@ -504,23 +513,15 @@ class Run:
         ticket = self._backend.ticket()
         return payloads.job(node, self._records, self._nodes, token=token, ticket=ticket, **facts)
 
-    def _keep_logs(self, key: TaskKey, spool: Path | int) -> None:
+    def _keep_logs(self, key: TaskKey, spool: Path | int, since: float) -> None:
         """Keep what a task printed whose worker could not: it died."""
         if isinstance(spool, int):
             spool = spool_of_worker(self._backend.scratch(), self._id, spool)
-        files = [Path(f"{spool}{suffix}") for suffix in (".out", ".err")]
-        with contextlib.suppress(OSError):
-            self._backend.keep_logs(
-                key, *[file if file.is_file() and file.stat().st_size else None for file in files]
-            )
+        keep_lost_output(self._backend, key, spool, since)
 
     def _tidy(self) -> None:
-        """Remove what workers that died left in the scratch folder."""
         with contextlib.suppress(OSError):
-            for entry in os.scandir(self._backend.scratch()):
-                if entry.name.startswith(self._id):
-                    with contextlib.suppress(OSError):  # its worker may do the same
-                        os.unlink(entry.path)
+            remove_spools(self._backend.scratch(), self._id)
 
     def _lane(self, labels: Sequence[str]) -> str:
         return next((label for label in labels if label in self._setup.launchers), EXECUTOR_LANE)

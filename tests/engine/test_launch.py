@@ -80,11 +80,12 @@ class Run:
         self.folder = tmp_path
         self.outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         self.holder: Holder | None = None
+        self.saved: Outcome | None = None
         self.kept: list[Path] = []
         self.launches = Launches(
             self.outcomes.put,
-            lambda _: None,
-            lambda _, spool: self.kept.append(spool),
+            lambda _: self.saved,
+            lambda _, spool, __: self.kept.append(spool),
             lambda _: self.holder,
             lambda: {"run": "r1", "ticket": "t1"},
         )
@@ -316,6 +317,28 @@ def test_a_job_that_goes_on_without_its_client_is_waited_for(
     assert run.next().kind == "finished"
 
 
+def test_a_job_that_has_stored_its_result_and_not_told_so_is_waited_for_as_it_still_keeps_its_output(
+    run: Run,
+) -> None:
+    one = job(Path())
+    run.holder = Holder("node7", 4711, True, "pid 4711 on host node7")
+    run.saved = Outcome(one.key, "finished", 1.0)
+    run.start(Shell("exit 1"))
+    wait_for(lambda: run.launches._ended and run.launches._ended[0].pause)  # it was looked at
+    assert run.outcomes.empty()
+    (run.folder / "job0" / "outcome.pkl").write_bytes(answer_of("finished"))
+    run.holder = None
+    assert run.next().seconds == 1.5
+    assert run.kept == []
+
+
+def test_what_a_job_printed_that_died_when_its_result_was_stored_is_kept(run: Run) -> None:
+    run.saved = Outcome(job(Path()).key, "finished", 1.0)
+    run.start(Shell("kill -9 $$"))
+    assert run.next().kind == "finished"
+    assert run.kept == [run.folder / "job0" / "task"]
+
+
 def test_a_job_that_dies_after_its_client_has_failed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "_HELD_PAUSE", 0.05)
     run.holder = Holder("node7", 4711, True, "pid 4711 on host node7")
@@ -439,9 +462,7 @@ def test_a_job_is_ended_whose_client_has_ended_already(run: Run) -> None:
     run.holder = Holder("node7", 4711, True, "pid 4711 on host node7")
     launcher = Shell("kill -9 $$")
     run.start(launcher)
-    wait_for(
-        lambda: not (run.folder / "job0" / "orders.pkl").exists() and os.path.exists(run.folder / "job0")
-    )
+    wait_for(lambda: run.launches._ended and run.launches._ended[0].is_orphan)
     run.launches.end(job(Path()).key, TOO_LONG)
     outcome = run.next()
     assert outcome.failure == TOO_LONG

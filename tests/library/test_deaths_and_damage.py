@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import warnings
@@ -234,6 +235,66 @@ def test_a_job_behind_a_prefix_that_dies_is_named_with_its_signal_and_its_log(ca
         Job(10, "kill").run_graph(prefixes={Job.task_name: "env"})
     assert "died of SIGKILL" in str(caught.value)
     assert "| about to go" in str(caught.value)
+
+
+DIES_WITH_ITS_RESULT_STORED = """
+    import json, os, signal, sys
+    from pathlib import Path
+    from taskproc import Cache, Task
+    from taskproc.default_plugins.directory_cache import DirectoryCache
+    from taskproc.engine.capture import DescriptorCapture
+
+    class Says(Task):
+        task_label = "launched"
+
+        def run_task(self):
+            if Path("old").exists():
+                print("old")
+                print("old", file=sys.stderr)
+                return 1
+            print("said")
+            where = Path("where").read_text()
+            if where != "nothing":
+                print("whispered", file=sys.stderr)
+            keep = DirectoryCache.keep_logs
+
+            def die(cache, key=None, stdout=None, stderr=None):
+                if where in ("half", "nothing"):
+                    keep(cache, key, stdout, None)
+                elif where == "after":
+                    keep(cache, key, stdout, stderr)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            if where == "before":
+                DescriptorCapture.finish = die
+            else:
+                DirectoryCache.keep_logs = die
+            return 2
+
+    if __name__ == "__main__":
+        options = {"prefixes": {"launched": "env A=1"}} if sys.argv[1:] else {}
+        with Cache("cache"):
+            task = Says()
+            result = task.run_graph(force=True, **options)[0]
+            paths = task.task_stdout, task.task_stderr
+            logs = [path.read_text() if path.exists() else "" for path in paths]
+            print(json.dumps([result, *logs]))
+"""
+
+
+@pytest.mark.parametrize("launched", [[], ["launched"]], ids=["pool", "launched"])
+@pytest.mark.parametrize("where", ["before", "handed over", "half", "after", "nothing"])
+def test_what_a_task_printed_is_kept_if_its_worker_dies_when_the_result_is_stored(
+    write: Write, python: Python, where: str, launched: list[str]
+) -> None:
+    """It dies before it hands its output over, before or between the moves of both streams, or after."""
+    file = write("said.py", textwrap.dedent(DIES_WITH_ITS_RESULT_STORED))
+    write("where", where)
+    write("old", "")
+    assert python(file, *launched) == [1, "old\n", "old\n"]
+    Path(file.parent / "old").unlink()
+    assert python(file, *launched) == [2, "said\n", "" if where == "nothing" else "whispered\n"]
+    assert os.listdir(file.parent / "cache" / "jobs") == []
 
 
 # --- Damaged results ---
