@@ -126,6 +126,7 @@ class Run:
         # By the number of a job's order it is told whether what it found damaged was before its time.
         self._order_numbers: dict[TaskKey, int] = {}
         self._set_aside_at: dict[TaskKey, int] = {}
+        self._refused: dict[TaskKey, Record] = {}  # of which the result was found damaged
         self._scheduler = Scheduler(
             self._plan.run,
             upstreams_of=lambda key: [up.key for up in self._nodes[key].upstreams],
@@ -276,7 +277,7 @@ class Run:
         """Whether another runner stored, since our look, just what this job would store."""
         if record is None:
             return False
-        known = self._records.get(key)
+        known = self._records.get(key) or self._refused.get(key)
         if known is not None and known.provenance.get("job") == record.provenance.get("job"):
             return False
         return is_unchanged(self._nodes[key], record, self._records, self._now)
@@ -398,6 +399,7 @@ class Run:
 
     def _set_one_aside(self, key: TaskKey, known: Record) -> None:
         """The same for one, unless another run is at work there: it may just be replacing it."""
+        self._refused[key] = known
         granted = self._backend.lease([key])
         try:
             if granted and not self._is_replaced(key, known):

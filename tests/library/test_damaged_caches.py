@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from taskproc import Cache, FutureList, Task
+from taskproc.default_plugins.directory_cache import DirectoryCache
 from taskproc.errors import CacheError, DamagedEntryWarning, FailedTaskError, TaskprocError
 
 Write = Callable[[str, str], Path]
@@ -300,3 +301,39 @@ def test_each_damaged_entry_is_told_once(place: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert run(place) == RIGHT
+
+
+class ReadsAndTells(Task):
+    def __init__(self, told: str) -> None:
+        self._told = Path(told)
+        self.small = Small(9)
+
+    def run_task(self) -> int:
+        self._told.touch()
+        return self.small.get_result()
+
+
+def test_a_damaged_result_that_another_run_is_just_replacing_is_left_to_that_run(
+    cache: Cache, tmp_path: Path
+) -> None:
+    with cache:
+        small, task = Small(9), ReadsAndTells(str(tmp_path / "told"))
+        small.run_graph(executor="serial")
+    (path,) = Path(cache.location).glob(f"{Small.task_name}/*/result.pkl.gz")
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    other = DirectoryCache(Path(cache.location))
+    assert other.lease([small._task.key])
+    answers: list[Any] = []
+    thread = threading.Thread(target=lambda: answers.append(task.run_graph(executor="serial")[0]))
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "told").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(0.3)  # so long it may take, and is right all the same if it takes longer
+    path.write_bytes(sound)
+    other.close()
+    thread.join(60)
+    assert answers == [9007]
+    assert sorted(os.listdir(path.parent)) == ["record.json", "result.pkl.gz"]
