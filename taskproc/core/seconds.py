@@ -32,14 +32,18 @@ def read_seconds(value: object) -> float:
     return seconds
 
 
-def read_timeouts(option: str, timeouts: Mapping[str, object]) -> dict[str, float | None]:
+def read_timeouts(option: str, timeouts: object) -> dict[str, float | None]:
     """The time limits of labels in seconds; None, or the text "none", for no limit.
 
     Raises:
-        OptionError: one is something else; `option` is named.
+        OptionError: one is something else, or it is no dict of labels; `option` is named.
     """
     found: dict[str, float | None] = {}
+    if not isinstance(timeouts, Mapping):
+        raise OptionError(f"{option} is {timeouts!r}; it must be a dict of labels and seconds")
     for label, value in timeouts.items():
+        if not isinstance(label, str):
+            raise OptionError(f"{option}: {label!r} is no label; a label is a text")
         try:
             found[label] = None if value is None or value == "none" else read_seconds(value)
         except ValueError as error:

@@ -305,6 +305,14 @@ def test_a_bad_limit_of_a_run_is_an_error_before_anything_runs(cache: Cache, val
         Held().run_graph(timeouts={"slow": value})
 
 
+@pytest.mark.parametrize("given", [["slow"], "slow=3", {3: 3}, {None: 3}])
+def test_limits_that_are_no_dict_of_labels_are_an_error_before_anything_runs(
+    cache: Cache, given: Any
+) -> None:
+    with pytest.raises(OptionError, match=r"^timeouts(:| is) .*label"):
+        Held().run_graph(timeouts=given)
+
+
 def test_a_limit_for_a_label_that_no_task_has_is_warned_of(cache: Cache) -> None:
     with pytest.warns(UnknownLabelWarning, match="a time limit is given for the label 'hold'.*'held'"):
         Both().run_graph(timeouts={"hold": 10})
