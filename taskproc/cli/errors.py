@@ -61,6 +61,7 @@ def shield() -> Iterator[None]:
             signals.heed()
             words = f"interrupted by {signals.name}" if signals.number else "interrupted"
             say(f"{words}: {signals.summary}" if signals.summary else words)
+            signals.end_children()
             others = set(threading.enumerate()) - threads
             if signals.before_leaving or any(not thread.daemon for thread in others):
                 for give_back in signals.before_leaving:

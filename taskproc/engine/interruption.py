@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
+from taskproc.engine.processes import end_descendants, now_in_ticks
 from taskproc.engine.wakeups import listening, stop_in_child
 from taskproc.errors import Terminated
 
@@ -55,6 +56,7 @@ class Interruption:
         self.before_leaving: list[Callable[[], object]] = []
         self.kill: Callable[[], None] = _nothing
         self._since = 0.0
+        self._began = now_in_ticks()
         self._pid = os.getpid()
         self._before: dict[int, Any] = {}
         self._wake: Callable[[], None] | None = None
@@ -118,6 +120,15 @@ class Interruption:
     def heed(self) -> None:
         """The end has begun: nobody need be reminded of the signal."""
         self._heeded = True
+
+    def end_children(self) -> None:
+        """End what tasks in this very process have started, if the process is the command's.
+
+        A terminal signals the whole group; who signals the runner alone is to leave no orphans either.
+        """
+        if self.of_command:
+            with contextlib.suppress(OSError):
+                end_descendants(self._began)
 
     def finish(self) -> None:
         """All is done: from here on a signal ends this process at once, if it is the first."""
@@ -221,6 +232,7 @@ class Interruption:
 
     def _leave(self, words: str = "") -> NoReturn:
         """End this process at once. Python's streams are left alone: anybody may be in them."""
+        self.end_children()
         with contextlib.suppress(OSError):
             if os.isatty(2):
                 os.write(2, _SHOW_CURSOR)  # live bars hide it

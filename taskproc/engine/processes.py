@@ -1,4 +1,4 @@
-"""Tell processes from others that got the same number later, and end a client with all it started.
+"""Tell processes from others that got the same number later, and end what a client or this process started.
 
 A client leads a session of its own, so that what it started is found by the session's number
 (on Linux; elsewhere only its process group is). What has made itself a session of its own is
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
+import signal
 import sys
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 _AFTER_COMM = b")"  # the name before it may hold anything, blanks and brackets too
-_GROUP, _SESSION, _START = 2, 3, 19
+_PARENT, _GROUP, _SESSION, _START = 1, 2, 3, 19
 _DEAD = (b"Z", b"X")
 
 
@@ -25,6 +26,8 @@ def start_of(pid: int) -> str:
         fields = _stat(pid)
         return f"{_boot_id()} {fields[_START].decode()}" if fields is not None else ""
     else:
+        import subprocess  # only here: every command and every worker imports this module
+
         command = ["ps", "-o", "lstart=", "-p", str(pid)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         return done.stdout.strip()
@@ -63,6 +66,38 @@ def signal_sessions(leaders: Collection[int], number: int, gone: Collection[int]
                 os.kill(pid, number)
                 found += 1
     return found
+
+
+def now_in_ticks() -> int:
+    """The time now, on the clock by which `end_descendants` tells when a process was started."""
+    if sys.platform != "linux":
+        return 0
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
+
+
+def end_descendants(since: int) -> None:
+    """Ask what was started below this process since then to end (SIGTERM), on Linux.
+
+    Those in sessions of their own are left alone, and so are all that were there before: they are
+    not of this run.
+    """
+    if sys.platform != "linux":
+        return
+    known = {
+        int(name): fields for name in os.listdir("/proc") if name.isdigit() and (fields := _stat(int(name)))
+    }
+    children: dict[int, list[int]] = {}
+    for pid, fields in known.items():
+        children.setdefault(int(fields[_PARENT]), []).append(pid)
+    session, waiting, found = os.getsid(0), [os.getpid()], list[int]()
+    while waiting:
+        for pid in children.pop(waiting.pop(), ()):
+            waiting.append(pid)
+            if int(known[pid][_SESSION]) == session and int(known[pid][_START]) >= since:
+                found.append(pid)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def _members(sessions: Collection[int]) -> Iterator[tuple[int, int, int]]:

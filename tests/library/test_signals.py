@@ -43,8 +43,7 @@ def check_the_end(site: Site, done: Stopped) -> None:
 def test_the_first_signal_ends_the_command_in_good_order(
     way: str, number: signal.Signals, site: Site
 ) -> None:
-    if way in ("process", "prefix"):
-        site.environment["CHILD"] = "1"
+    site.environment["CHILD"] = "1"
     runner = site.command(way)
     site.until_held(1 if way == "serial" else 2)
     done = site.stop(runner, number, group=number == signal.SIGHUP)
