@@ -169,7 +169,16 @@ def _make(backend: CacheBackend, plan: Pruning) -> set[TaskKey]:
     """Remove it; returns the keys of what was left, as a run holds it."""
     from taskproc.engine.removing import remove
 
-    busy = remove(backend, [entry.key for entry in plan.removed], backend.prune, "pruned")
+    records = {entry.key: entry.record for entry in plan.removed}
+
+    def prune_as_chosen(keys: Collection[TaskKey]) -> Collection[TaskKey]:
+        # A run may have computed some anew since, above all while somebody was asked.
+        found = backend.look_up(keys)
+        new = {key for key, record in found.items() if record != records[key]}
+        backend.prune([key for key in keys if key not in new])
+        return new
+
+    busy = remove(backend, list(records), prune_as_chosen, "pruned")
     kinds: list[tuple[Literal["damaged", "failures"], Collection[TaskKey]]] = [
         ("damaged", plan.damaged),
         ("failures", plan.failures),

@@ -86,7 +86,8 @@ def as_lines(plan: Pruning, busy: Collection[TaskKey], dry_run: bool, verbose: b
             " that stay rest on them"
         )
     if busy:
-        lines.append(f"  {_results(len(busy))} were left alone: a run has them just now")
+        verb = "was" if len(busy) == 1 else "were"
+        lines.append(f"  {_results(len(busy))} {verb} left alone: a run is, or was just now, at work there")
     return lines
 
 

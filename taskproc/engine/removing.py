@@ -19,11 +19,12 @@ _AT_ONCE = 200
 def remove(
     backend: CacheBackend,
     keys: Sequence[TaskKey],
-    step: Callable[[Collection[TaskKey]], None],
+    step: Callable[[Collection[TaskKey]], Collection[TaskKey] | None],
     words: str | None = "",
 ) -> set[TaskKey]:
     """Call `step` with groups of `keys`; returns those that were left, as a run holds them.
 
+    `step` may return those that it left itself, as they are not what they were when they were chosen.
     What was done to each is noted in the cache: `words` say so ("": cleared by hand), and with
     None nothing is noted.
 
@@ -39,8 +40,11 @@ def remove(
         try:
             chosen = [key for key in group if key in granted]
             busy.update(key for key in group if key not in granted)
-            step(chosen)
+            left = step(chosen) or ()
+            busy.update(left)
             for key in chosen if words is not None else ():
+                if key in left:
+                    continue
                 backend.note(Event("cleared", key, time.time(), who, text=words or ""))
         finally:
             backend.release(granted)

@@ -127,6 +127,30 @@ def test_at_a_terminal_it_asks(
     assert results(cache).count("Load") == left
 
 
+def test_what_is_computed_anew_while_prune_asks_stays(
+    run: Run, cache: Path, environment: dict[str, str]
+) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "taskproc", "cache", "prune", "cache", "--task", "Load"],
+            cwd=cache.parent, env=environment, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        with process:
+            assert process.stderr is not None
+            assert b"2 results" in process.stderr.read(9)
+            assert run("tasks.py:Load", "-a", "year=22", "-o", "cache", "-x", "serial").returncode == 0
+            os.write(ours, b"y\n")
+            out, _ = process.communicate(timeout=60)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert process.returncode == 0
+    assert b"1 result was left alone" in out
+    (left,) = json.loads(run("cache", "ls", "cache", "Load", "--json").stdout)["entries"]
+    assert left["args"] == {"year": 22}
+
+
 @pytest.mark.parametrize(
     "command", [["clear", "cache", "--all"], ["prune", "cache", "--task", "Load"]], ids=["clear", "prune"]
 )

@@ -650,6 +650,19 @@ def test_what_is_no_file_beside_the_entries_holds_nobody_up(
     within(120, use)
 
 
+def test_a_link_in_the_place_of_what_was_printed_is_not_kept_and_what_it_points_to_stays_as_it_is(
+    cache: DirectoryCache, tmp_path: Path
+) -> None:
+    outside, spool = tmp_path / "outside", tmp_path / "spool.out"
+    outside.write_text("of the user")
+    outside.chmod(0o644)
+    spool.symlink_to(outside)
+    with pytest.raises(OSError, match="no regular file"):
+        cache.keep_logs(KEY, spool, None)
+    assert not cache.log_paths(KEY).stdout.exists()
+    assert outside.stat().st_mode & 0o777 == 0o644
+
+
 def test_a_lease_file_without_end_holds_nobody_up(cache: DirectoryCache, root: Path) -> None:
     save(cache)
     (root / "leases").mkdir(exist_ok=True)

@@ -138,7 +138,12 @@ class Files:
         os.rename(source, target)
 
     def move(self, source: str, target: str) -> None:
-        """Rename a file of ours or of another file system to `target`, with the mode of a file made here."""
+        """Rename a file of ours or of another file system to `target`, with the mode of a file made here.
+
+        Raises OSError for what is no regular file: the mode would go to what a link points to.
+        """
+        if not stat.S_ISREG(os.lstat(source).st_mode):
+            raise not_regular(source)
         try:
             self.rename(source, target)
         except OSError as error:
