@@ -4,6 +4,7 @@
     orders.pkl    what the worker is to do; taken away when nobody waits for it any more
     started       made by the worker when it begins: its host and process
     outcome.pkl   how it ended, renamed into place by the worker
+    unwritten.N   what the disk did not take of that; N is the error, as a full disk has room for a name
     client.out, client.err, task.out, task.err   what the client and the task print
 
 Knows nothing of how jobs are launched, nor of what is in the orders.
@@ -26,6 +27,8 @@ ORDERS_FILE = "orders.pkl"
 OUTCOME_FILE = "outcome.pkl"
 FACTS_FILE = "job.json"
 STARTED_FILE = "started"
+_UNWRITTEN = "unwritten."
+_ASIDE = ".part"
 _FORMAT = 1
 _SEAL = 32
 """The bytes of a digest in front of what is sealed."""
@@ -49,7 +52,7 @@ def create(path: Path) -> int:
 
 def write(path: Path, content: bytes) -> None:
     """Write a file in one go: whoever reads it meanwhile has the old content or the new. Raises OSError."""
-    aside = path.with_name(path.name + ".part")
+    aside = path.with_name(path.name + _ASIDE)
     with contextlib.suppress(FileNotFoundError):
         aside.unlink()
     with open(create(aside), "wb") as stream:
@@ -74,6 +77,22 @@ def read_sealed(path: Path) -> bytes:
     if sealed[:_SEAL] != content_digest(content).encode():
         raise OSError(errno.EIO, "it is damaged", str(path))
     return content
+
+
+def note_unwritten(folder: Path, error: OSError) -> None:
+    """Leave word that the outcome could not be written, without writing anything."""
+    with contextlib.suppress(OSError):
+        (folder / (OUTCOME_FILE + _ASIDE)).replace(folder / f"{_UNWRITTEN}{error.errno}")
+
+
+def why_unwritten(folder: Path) -> OSError | None:
+    """The error for which the worker could not write its outcome, if it left word of that."""
+    with contextlib.suppress(OSError, ValueError):
+        for name in os.listdir(folder):
+            if name.startswith(_UNWRITTEN):
+                number = int(name.removeprefix(_UNWRITTEN))
+                return OSError(number, os.strerror(number), str(folder / OUTCOME_FILE))
+    return None
 
 
 def read_own(path: Path) -> bytes:

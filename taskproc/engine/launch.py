@@ -342,6 +342,9 @@ class Launches:
         if not client.folder.exists():
             # Another run took this one for dead, as it was stopped for long, and has ended the job.
             return Outcome(job.key, "returned")
+        unwritten = job_folder.why_unwritten(client.folder)
+        if unwritten is not None:
+            return Outcome(job.key, "failed", client.seconds, failure=describe(unwritten))
         returncode = client.process.returncode if client.process is not None else 1
         if returncode < 0:  # a client that was killed may have left its job in a queue
             start_cancelling([(client.launcher, job)])

@@ -270,8 +270,13 @@ def run_launched(directory: str) -> int:
             answers = [Answer(Outcome(job.key, "returned"))]
     except Exception as error:  # noqa: BLE001 - of the cache; whatever it is, the runner hears of it
         answers = [Answer(Outcome(job.key, "failed", failure=describe(error)))]
-    with contextlib.suppress(FileNotFoundError):  # its run was cancelled, and has removed the folder
+    try:
         job_folder.write_sealed(folder / job_folder.OUTCOME_FILE, pack_answers(answers))
+    except FileNotFoundError:
+        pass  # its run was cancelled, and has removed the folder
+    except OSError as error:
+        job_folder.note_unwritten(folder, error)
+        print(f"taskproc: the outcome of the job {folder.name} could not be kept: {error}", file=sys.stderr)
     # Not before: who finds the task unclaimed must find the outcome, or there is none.
     run.backend.close()
     return 0 if answers[0].outcome.kind == "finished" else 1

@@ -56,3 +56,28 @@ def test_a_task_that_prints_more_than_the_disk_takes_finishes_and_its_first_line
     assert lines[0] == "00000 " + "x" * 94
     if executor != "launched":  # what a launched job says beside its task is in its client's log
         assert "a part of what a task printed was not kept: [Errno 27] File too large" in err
+
+
+FAILS = """
+import resource
+from taskproc import Cache, Task
+
+class Fails(Task):
+    def run_task(self):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # now the disk is full
+        raise ValueError("its own failure")
+
+if __name__ == "__main__":
+    with Cache("cache"):
+        Fails().run_graph(prefixes={"tasks.Fails": "env"})
+"""
+
+
+def test_a_launched_job_that_cannot_even_write_how_it_failed_fails_with_the_path_and_the_reason(
+    write: Callable[[str, str], Path], start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    runner = start(write("tasks.py", FAILS))
+    _, err = runner.communicate(timeout=120)
+    assert runner.returncode == 1, err
+    assert "tasks.Fails failed: OSError: [Errno 27] File too large: '" in err
+    assert "outcome.pkl'" in err
