@@ -20,6 +20,7 @@ from failing_disk import cache_on
 from taskproc import Cache, Task
 from taskproc.default_plugins.directory_cache import DirectoryCache
 from taskproc.default_plugins.directory_cache.files import Files
+from taskproc.default_plugins.directory_cache.formats import decode_line, encode_line
 from taskproc.errors import CacheError
 from taskproc.interfaces import Event, Finding, TaskKey
 
@@ -221,6 +222,22 @@ def test_what_a_living_run_holds_is_left_alone(root: Path, made: Cache) -> None:
     finally:
         other.close()
     assert len(found(root)) == 2
+
+
+def test_what_a_newer_taskproc_has_written_is_told_and_stays(root: Path, made: Cache) -> None:
+    path = entry(root, Number(1)) / "record.json"
+    fields = decode_line(path.read_bytes())
+    path.write_bytes(encode_line({**fields, "format": fields["format"] + 1}))
+    event = encode_line({"kind": "renewed", "task": "tasks.Task", "key": "0", "what": "is not known here"})
+    (root / "journal.jsonl").write_bytes(event)
+    before = files_of(root)
+    (one,) = found(root)
+    assert "newer taskproc" in one.fault
+    assert one.harmless
+    after = files_of(root)
+    assert {name: after[name] for name in before if "leases" not in name} == {
+        name: before[name] for name in before if "leases" not in name
+    }
 
 
 def test_files_that_are_not_of_the_cache_are_told_and_stay(root: Path, made: Cache) -> None:

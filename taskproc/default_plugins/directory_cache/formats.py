@@ -136,6 +136,15 @@ def is_whole_line(line: bytes) -> bool:
     return True
 
 
+def is_newer(text: bytes) -> bool:
+    """Whether this is a whole record that a newer taskproc has written, of a format unknown here."""
+    try:
+        fields: Any = decode_line(text)
+        return type(fields["format"]) is int and fields["format"] > FORMAT
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return False
+
+
 def decode_record(text: bytes) -> tuple[Record, int] | None:
     """The record and the size of its result's file; None if this is no whole record of ours."""
     try:

@@ -17,9 +17,8 @@ from functools import partial
 
 from taskproc.default_plugins.directory_cache.entry import RECORD, RESULT
 from taskproc.default_plugins.directory_cache.files import Files, read_file, written_for
-from taskproc.default_plugins.directory_cache.formats import decode_record, decompress
+from taskproc.default_plugins.directory_cache.formats import decode_record, decompress, is_whole_line
 from taskproc.default_plugins.directory_cache.index import read_line, signature
-from taskproc.default_plugins.directory_cache.journal import decode_event
 from taskproc.default_plugins.directory_cache.lease_file import SUFFIX
 from taskproc.default_plugins.directory_cache.names import RESERVED_FILES
 from taskproc.default_plugins.directory_cache.other_leases import OtherLeases
@@ -112,7 +111,7 @@ def _journal_faults(lines: list[bytes]) -> dict[int, str]:
     return {
         number: "torn or damaged, and passed over"
         for number, line in enumerate(lines)
-        if line.strip() and decode_event(line) is None
+        if line.strip() and not is_whole_line(line)
     }
 
 

@@ -29,7 +29,7 @@ from taskproc.default_plugins.directory_cache.entry import (
     is_part,
 )
 from taskproc.default_plugins.directory_cache.files import read_file
-from taskproc.default_plugins.directory_cache.formats import decode_record
+from taskproc.default_plugins.directory_cache.formats import decode_record, is_newer
 from taskproc.default_plugins.directory_cache.journal import read_failure
 from taskproc.default_plugins.directory_cache.rules import Rules
 from taskproc.default_plugins.directory_cache.walking import Folder
@@ -40,6 +40,7 @@ Cure = Literal["set aside", "set aside misplaced", "put back", "remove"]
 not its own); put back what a job that was killed had set aside; remove a file that is of no use."""
 
 _CHUNK = 1 << 20
+_NEWER = "a newer taskproc has written it: check it with that one"
 _KINDS = {DATA: "folder", FAILURE: "file", STDOUT: "file", STDERR: "file"}
 
 
@@ -83,7 +84,8 @@ def inspect(folder: Folder, rules: Rules) -> Inspection:
         # A disk that can't read it never will; what else is the matter may be so for this user, or today.
         text, cure = f"it can't be read: {error.strerror}", cure if error.errno == errno.EIO else None
     if text:
-        faults.append(Fault(path, text, cure, harmless=False))
+        is_newer_one = text == _NEWER
+        faults.append(Fault(path, text, None if is_newer_one else cure, harmless=is_newer_one))
     return Inspection(faults, size, record)
 
 
@@ -118,7 +120,7 @@ def _record_fault(folder: Folder, rules: Rules) -> tuple[str, int, Record | None
     _check_owner(status, path, rules)
     decoded = decode_record(data)
     if decoded is None:
-        return "it is not a whole record", 0, None
+        return _NEWER if is_newer(data) else "it is not a whole record", 0, None
     record, size = decoded
     if record.key != folder.key:
         return f"it is the record of {record.key}", size, record
