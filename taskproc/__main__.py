@@ -11,8 +11,9 @@ def main() -> None:
     # First of all: a signal may come while the command itself is being imported.
     from taskproc.engine.interruption import Interruption
 
-    signals = Interruption(of_command=True).__enter__()  # as long as this process lives
+    signals = Interruption(of_command=True)
     try:
+        signals.__enter__()  # as long as this process lives
         from taskproc.cli.main import command
 
         command()

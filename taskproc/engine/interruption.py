@@ -60,19 +60,24 @@ class Interruption:
         self._pid = os.getpid()
         self._before: dict[int, Any] = {}
         self._wake: Callable[[], None] | None = None
-        self._heeded = self._nudging = self._finished = self._closed = False
+        self._heeded = self._nudging = self._finished = self._ending = self._closed = False
         self._lock = threading.Lock()
         self._handled_at = self._arrived_at = 0.0
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             _mind_forks()
+            self._wake = _nothing  # else what is taken over already would never be given back
             for number in SIGNALS:
                 before = signal.getsignal(number)
                 if before in (signal.SIG_DFL, signal.default_int_handler):
                     with contextlib.suppress(ValueError):  # another interpreter's main thread
                         signal.signal(number, self._hear)
                         self._before[number] = before
+            if self.number:
+                self.__exit__(None, None, None)
+                raise KeyboardInterrupt
+            self._wake = None
         return self
 
     def __exit__(
@@ -83,6 +88,7 @@ class Interruption:
         Raises:
             KeyboardInterrupt, Terminated: a signal came, and nothing worse is raised already.
         """
+        self._ending = self._heeded = True  # nothing is raised in the midst of this
         if self.number:
             _forget_broken_off_text()
             # Who passed the first signal on may be at it still.
@@ -141,7 +147,8 @@ class Interruption:
 
     def give_back(self) -> None:
         """Put back the handlers there were, as in a forked child."""
-        for number, before in self._before.items():
+        # SIGINT last, whose own handler raises.
+        for number, before in reversed(self._before.items()):
             if getattr(signal.getsignal(number), "__self__", None) is self:
                 signal.signal(number, before)
 
@@ -198,6 +205,8 @@ class Interruption:
         elif self._finished:
             self.number = self.number or number
             self._leave()
+        elif self._ending or (frame is not None and frame.f_code in _ENDS):
+            self.number = self.number or number
         elif self._nudging:
             self._nudging = False
             if not self._heeded:
@@ -252,15 +261,15 @@ def in_force() -> Interruption | None:
     return None
 
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[Interruption]:
+_ENDS = (Interruption.__enter__.__code__, Interruption.__exit__.__code__)
+"""What a signal here would raise left the handlers in place for ever: `check` raises it then."""
+
+
+def interruptible() -> contextlib.AbstractContextManager[Interruption]:
     """What is in force already, else signals taken over for as long as the block lasts."""
     known = in_force()
-    if known is not None:
-        yield known
-    else:
-        with Interruption() as taken:
-            yield taken
+    # No generator: what breaks into the way to one leaves it as it is.
+    return contextlib.nullcontext(known) if known is not None else Interruption()
 
 
 @functools.cache

@@ -254,6 +254,58 @@ def test_handlers_of_the_user_are_respected_and_all_are_as_before_after_the_run(
     assert (done.returncode, done.stdout) == (0, f"{sum(range(LEAVES))}\n"), done.stderr
 
 
+ANYWHERE = """
+import os, signal, time
+import tasks
+from taskproc import Cache
+
+ASK = signal.getsignal
+asked = 0
+
+
+def ask(number):
+    global asked
+    asked += 1
+    if asked == at:  # while handlers are taken over, or given back
+        os.kill(os.getpid(), signal.SIGINT)
+    return ASK(number)
+
+
+def is_interrupted():
+    global asked
+    asked = 0
+    signal.getsignal = ask
+    try:
+        with Cache("cache"):
+            tasks.Main().run_graph(executor="serial")
+    except KeyboardInterrupt:
+        return True
+    finally:
+        signal.getsignal = ASK
+    return False
+
+
+at = 0
+assert not is_interrupted()
+assert not is_interrupted()  # all is stored: as often it is asked from now on
+assert asked >= 9
+for at in range(1, asked + 1):
+    assert is_interrupted(), at
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert handlers == [signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL], (at, handlers)
+time.sleep(1.6)  # nobody reminds us of it any more
+with Cache("cache"):
+    print(tasks.Main().run_graph(executor="serial")[0])
+"""
+
+
+def test_a_signal_while_handlers_are_taken_over_or_given_back_leaves_none_behind(site: Site) -> None:
+    site.environment["HOLD"] = "0"
+    (site.folder / "anywhere.py").write_text(ANYWHERE)
+    out, err = site.start("anywhere.py").communicate(timeout=120)
+    assert (out, err) == (f"{sum(range(LEAVES))}\n", "")
+
+
 ASIDE = """
 import signal, threading
 import tasks
