@@ -465,3 +465,20 @@ def test_a_cache_object_verifies_itself_and_can_be_used_afterwards(root: Path, m
     (one,) = made.verify()
     assert one.repaired
     assert Number(1).run_graph(executor="serial")[0] == [1] * 30
+
+
+def test_a_link_to_a_folder_of_results_is_told_as_wrong_since_runs_can_not_write_there(
+    made: Cache, root: Path, tmp_path: Path
+) -> None:
+    folder = entry(root, Number(1)).parent
+    moved = tmp_path / "elsewhere"
+    folder.rename(moved)
+    folder.symlink_to(moved)
+    (root / "notes").symlink_to(tmp_path)  # no task's, and nobody's trouble
+    before = sorted(moved.rglob("*"))
+    found = {Path(one.path).name: one for one in made.verify()}
+    assert "a link is in the place of a task's folder" in found[folder.name].fault
+    assert not found[folder.name].harmless
+    assert not found[folder.name].repaired
+    assert found["notes"].harmless
+    assert sorted(moved.rglob("*")) == before

@@ -177,3 +177,24 @@ def test_the_commands_that_would_write_to_a_read_only_cache_say_so_without_a_tra
     assert done.returncode not in (0, 130)
     assert "can't be written to: Permission denied" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "hidden", ["tasks.Leaf", "tasks.Leaf/*", "tasks.Leaf/*/result.pkl.gz", "tasks.Leaf/*/record.json", "jobs"]
+)
+def test_verify_tells_of_what_can_not_be_read_where_a_run_would_need_it(
+    tmp_path: Path, write: Write, python: Callable[..., Any], confined: Confined, hidden: str
+) -> None:
+    assert python(write("tasks.py", TASKS), "make", "thread") == 21
+    (path,) = (tmp_path / "cache").glob(hidden)
+    mode = path.stat().st_mode
+    path.chmod(0)
+    try:
+        done = confined("-m", "taskproc", "cache", "verify", "cache")
+    finally:
+        path.chmod(mode)
+    assert done.returncode == 1, done.stdout + done.stderr
+    (wrong,) = [line for line in done.stdout.splitlines() if line.startswith("WRONG: ")]
+    assert wrong.startswith(f"WRONG: {path.relative_to(tmp_path / 'cache')}: ")
+    assert "can't be read: Permission denied" in wrong
+    assert confined("-m", "taskproc", "cache", "verify", "cache").returncode == 0

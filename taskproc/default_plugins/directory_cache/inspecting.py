@@ -83,6 +83,8 @@ def inspect(folder: Folder, rules: Rules) -> Inspection:
     except OSError as error:
         # A disk that can't read it never will; what else is the matter may be so for this user, or today.
         text, cure = f"it can't be read: {error.strerror}", cure if error.errno == errno.EIO else None
+        if isinstance(error.filename, str) and os.path.dirname(error.filename) == entry:
+            path = error.filename
     if text:
         is_newer_one = text == _NEWER
         faults.append(Fault(path, text, None if is_newer_one else cure, harmless=is_newer_one))

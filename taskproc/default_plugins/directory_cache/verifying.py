@@ -123,6 +123,8 @@ class _Verification:
 
 
 def _of_stray(stray: Stray) -> Finding:
+    if stray.fault:
+        return Finding(None, stray.path, stray.fault)
     if not stray.in_place:
         return Finding(None, stray.path, f"a {stray.what} that is not of this cache", harmless=True)
     text = f"a {stray.what} is in the place of a folder: nothing is read or written there; remove it by hand"

@@ -8,7 +8,6 @@ Follows no link. Only looks; what is found there is for others to judge.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -19,8 +18,6 @@ from taskproc.default_plugins.directory_cache.files import read_file, written_fo
 from taskproc.default_plugins.directory_cache.formats import decode_record
 from taskproc.default_plugins.directory_cache.journal import read_failure
 from taskproc.interfaces import TaskKey
-
-_KEY = re.compile("[0-9a-f]{32}")
 
 
 class Folder(NamedTuple):
@@ -37,16 +34,15 @@ class Folder(NamedTuple):
 
 
 class Stray(NamedTuple):
-    """Something that is not of this cache; `in_place` if it stands where a folder of ours has to be."""
+    """Something that is not of this cache; `in_place` if it stands where a folder of ours has to be.
+
+    `fault` is what keeps runs from what is there, if that is not what it is.
+    """
 
     path: str
     what: str
     in_place: bool = False
-
-
-def is_key(leaf: str) -> bool:
-    """Whether the name of a folder is that of a key, so that it is an entry's whatever is in it."""
-    return _KEY.fullmatch(leaf) is not None
+    fault: str = ""
 
 
 def walk(root: str) -> Iterator[Folder | Stray]:
@@ -59,34 +55,62 @@ def walk(root: str) -> Iterator[Folder | Stray]:
         found = sorted((item.name, _kind(item)) for item in inside)
     for name, kind in found:
         path = f"{root}/{name}"
-        if name in names.RESERVED_FOLDERS and kind != "folder":
-            yield Stray(path, kind, in_place=True)
+        if name in names.RESERVED_FOLDERS:
+            if kind == "folder":
+                yield from _unreadable(path)
+            else:
+                yield Stray(path, kind, in_place=True)
             continue
         # Not by how a name begins: `jobs.Train` is a task of a module that is called `jobs`.
         if name in names.RESERVED or written_for(name) in names.RESERVED_FILES or name.startswith("."):
             continue
         if kind == "folder":
             yield from _entries(path, name)
+        elif kind == "link" and _holds_entries(path):
+            fault = "a link is in the place of a task's folder: nothing is written or removed behind it, and "
+            yield Stray(
+                path, kind, fault=f"{fault}what is there is not checked; put the folder itself in its place"
+            )
         else:
             yield Stray(path, kind)
+
+
+def _holds_entries(path: str) -> bool:
+    """Whether a run could find entries there: only names are read."""
+    try:
+        with os.scandir(path) as inside:
+            return any(names.is_key(item.name) for item in inside)
+    except OSError:
+        return False
 
 
 def _entries(path: str, task_folder: str) -> Iterator[Folder | Stray]:
     try:
         with os.scandir(path) as inside:
             found = sorted((item.name, _kind(item)) for item in inside)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        yield Stray(path, f"folder that can't be read ({error.strerror})")
+    except OSError:
+        yield from _unreadable(path)
         return
     for name, kind in found:
         if name.startswith("."):
             continue
         if kind != "folder":
-            yield Stray(f"{path}/{name}", kind, in_place=is_key(name))
+            yield Stray(f"{path}/{name}", kind, in_place=names.is_key(name))
         elif (folder := look(path, task_folder, name)) is not None:
             yield folder if folder.is_entry else Stray(folder.path, "folder")
+        else:
+            yield from _unreadable(f"{path}/{name}")
+
+
+def _unreadable(path: str) -> Iterator[Stray]:
+    """Tell of a folder that it can't be read, if so, and if it is still there."""
+    try:
+        os.scandir(path).close()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        text = f"the folder can't be read: {error.strerror}; give yourself access to it (chmod -R u+rwX)"
+        yield Stray(path, "folder", fault=text)
 
 
 def look(path: str, task_folder: str, leaf: str) -> Folder | None:
@@ -103,7 +127,7 @@ def look(path: str, task_folder: str, leaf: str) -> Folder | None:
 def key_at(entry: str, task_folder: str, leaf: str) -> TaskKey | None:
     """Which task the folder of an entry is of: by its place, else by what is in it."""
     name = _unescaped(task_folder)
-    if name is not None and is_key(leaf):
+    if name is not None and names.is_key(leaf):
         return TaskKey(name, leaf)
     for record in (RECORD, RECORD + ASIDE, RECORD + DAMAGED):
         try:
