@@ -27,6 +27,7 @@ from taskproc.default_plugins.directory_cache import root as roots
 from taskproc.default_plugins.directory_cache.answers import Answers
 from taskproc.default_plugins.directory_cache.files import Files, read_file
 from taskproc.default_plugins.directory_cache.formats import decode_record, decompress
+from taskproc.default_plugins.directory_cache.names import is_key
 from taskproc.default_plugins.directory_cache.options import split_options
 from taskproc.default_plugins.directory_cache.rules import Rules
 from taskproc.default_plugins.directory_cache.state import State
@@ -225,14 +226,18 @@ class DirectoryCache(Answers):
             if os.path.islink(folder):
                 files.unlink(folder)
             elif os.path.isdir(folder):
-                from taskproc.default_plugins.directory_cache.walking import is_key, look
-
                 for name in os.listdir(folder):
-                    found = None if is_key(name) else look(folder, os.path.basename(folder), name)
                     # A folder that somebody has put there may have a `data` of its own.
-                    if is_key(name) or (found is not None and found.key is not None):
+                    if is_key(name) or self._is_described(f"{folder}/{name}", task_name):
                         entries.discard(files, f"{folder}/{name}")
                 files.remove_directory(folder)
+
+    def _is_described(self, entry: str, task_name: str) -> bool:
+        """Whether there is a record in a folder by which it is an entry of this task name."""
+        with contextlib.suppress(OSError):
+            decoded = decode_record(read_file(f"{entry}/{entries.RECORD}")[0])
+            return decoded is not None and decoded[0].key.name == task_name
+        return False
 
     def set_aside(self, key: TaskKey) -> None:
         """Rename the files of a damaged entry, the record first: `result.pkl.gz.damaged`."""

@@ -13,6 +13,8 @@ MAX_BYTES = 200
 _LONGEST_PLAIN = MAX_BYTES // 4
 """So many letters are never more bytes than that, whichever they are."""
 
+_HEX = frozenset("0123456789abcdef")
+
 RESERVED = frozenset({"taskproc.json", "index.jsonl", "journal.jsonl", "jobs", "leases", "code", "runs"})
 """What stands beside the task folders in a cache's root."""
 
@@ -77,6 +79,11 @@ class Paths:
         if folder is None:
             folder = self._folders[task_name] = folder_name(task_name)
         return folder
+
+
+def is_key(leaf: str) -> bool:
+    """Whether the name of a folder is that of a key, so that it is an entry's whatever is in it."""
+    return len(leaf) == 32 and _HEX.issuperset(leaf)
 
 
 def leaf(key: TaskKey) -> str:
