@@ -130,6 +130,22 @@ def start_cancelling(jobs: Iterable[tuple[Launcher, Job]]) -> list[Cancelling]:
     return [Cancelling(launcher, group) for launcher, group in by_launcher.values()]
 
 
+def explanation(launcher: Launcher, returncode: int, stderr: str) -> str | None:
+    """What a launcher makes of a job that left no result; None if it does not answer in time."""
+    told: list[str] = []
+
+    def ask() -> None:
+        try:
+            told.append(launcher.explain(returncode, stderr))
+        except BaseException as error:  # noqa: BLE001 - a plugin's mistake must not hide the failure
+            told.append(f"(the launcher could not explain it: {type(error).__name__}: {error})")
+
+    thread = threading.Thread(target=ask, name="taskproc-explain", daemon=True)
+    thread.start()
+    thread.join(PATIENCE_SECONDS)
+    return told[0] if told else None
+
+
 def end_clients(clients: Sequence[Client]) -> list[Client]:
     """End started clients and their jobs, within `PATIENCE_SECONDS` and a bit.
 

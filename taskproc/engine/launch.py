@@ -27,6 +27,7 @@ from taskproc.engine.clients import (
     PATIENCE_SECONDS,
     Client,
     end_clients,
+    explanation,
     signal_clients,
     start_cancelling,
 )
@@ -45,6 +46,7 @@ _GLANCE_COST = 50
 """Glances take at most the 50th part of the time."""
 _FIRST_PAUSE, _LONGEST_PAUSE, _HELD_PAUSE = 0.02, 0.25, 1.0
 _MAX_RETURNS = 3
+_NO_ANSWER = "(the launcher does not answer when it is asked to explain it)"
 _LOG = logging.getLogger("taskproc")
 
 
@@ -79,6 +81,7 @@ class Launches:
         self._ended: list[Client] = []  # of the watching thread alone
         self._glance_at = 0.0
         self._returns: Counter[TaskKey] = Counter()
+        self._silent: set[int] = set()  # launchers, by their ids
         self._starts = ClientStarts(self._has_started, self._not_started, facts)
         self._exits: ExitWatch | None = None
         self._watcher: threading.Thread | None = None
@@ -167,7 +170,7 @@ class Launches:
         time.sleep(PATIENCE_SECONDS)
         # A client that even SIGKILL does not end at once hangs in a disk, say: nobody waits for that.
         if not client.is_over:
-            self._tell(client, Outcome(client.job.key, "failed", client.seconds, failure=client.failure))
+            self._carefully(self._look_at_ended, client)
 
     def _wake(self) -> None:
         with self._lock:
@@ -349,14 +352,21 @@ class Launches:
         if returncode < 0:  # a client that was killed may have left its job in a queue
             start_cancelling([(client.launcher, job)])
         stderr = last_lines(Path(job.stderr))
-        try:
-            explanation = client.launcher.explain(returncode, stderr)
-        except Exception as error:  # noqa: BLE001 - a plugin's mistake must not hide the failure
-            explanation = f"(the launcher could not explain it: {type(error).__name__}: {error})"
+        explanation = self._explained(client, returncode, stderr)
         failure = launched_failure(job, client.argv, returncode, explanation)
         if stderr:
             failure = Failure(failure.type, f"{failure.message}; its stderr ends with:\n{stderr}")
         return Outcome(job.key, "failed", client.seconds, failure=failure)
+
+    def _explained(self, client: Client, returncode: int, stderr: str) -> str:
+        """What the launcher makes of it; one that did not answer is not asked again, as others wait."""
+        launcher = client.launcher
+        if id(launcher) in self._silent:
+            return _NO_ANSWER
+        told = explanation(launcher, returncode, stderr)
+        if told is None:
+            self._silent.add(id(launcher))
+        return told if told is not None else _NO_ANSWER
 
     def _tell(self, client: Client, outcome: Outcome) -> None:
         """Tell the outcome of a job, once."""

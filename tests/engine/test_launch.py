@@ -365,6 +365,24 @@ def test_a_job_whose_client_is_killed_and_that_nobody_holds_has_failed(run: Run)
     wait_for(lambda: launcher.cancelled)  # it may still wait in a queue
 
 
+def test_a_launcher_that_hangs_when_it_is_asked_why_a_job_failed_is_not_asked_again(run: Run) -> None:
+    answer = threading.Event()
+
+    class Hangs(Shell):
+        def explain(self, returncode: int, stderr: str) -> str:
+            answer.wait(60)
+            return "too late"
+
+    hangs, begun = Hangs("exit 3"), time.monotonic()
+    for number in range(20):
+        run.start(hangs, number)
+    failures = [run.next().failure for _ in range(20)]
+    assert time.monotonic() - begun < 30  # 20 times its patience are 40
+    answer.set()
+    assert all(failure is not None and "does not answer" in failure.message for failure in failures)
+    assert all(failure is not None and "exit code 3" in failure.message for failure in failures)
+
+
 # --- Ending ---
 
 
@@ -501,3 +519,16 @@ def test_a_watch_hears_of_ends_by_descriptors_and_by_asking(monkeypatch: pytest.
     watch.close()
     assert sorted(process.pid for process in heard) == sorted(process.pid for process in processes)
     assert {process.returncode for process in heard} == {-signal.SIGKILL}
+
+
+def test_a_job_whose_client_can_not_be_killed_has_not_failed_if_its_result_is_stored(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(launch, "end_clients", lambda _: [])  # as one that hangs in a dead disk
+    run.start(Shell("touch started; sleep 600"))
+    key = job(Path()).key
+    wait_for(lambda: run.launches.started(key))
+    run.saved = Outcome(key, "finished", 1.0)
+    run.launches.end(key, TOO_LONG)
+    assert run.next().kind == "finished"
