@@ -35,8 +35,11 @@ def listening(heard: Callable[[int], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        if signal.set_wakeup_fd(-1) == mouth:
-            os.close(mouth)  # which ends the thread
+        now = signal.set_wakeup_fd(-1)
+        if now not in (-1, mouth):  # somebody took our place meanwhile
+            with contextlib.suppress(OSError, ValueError):
+                signal.set_wakeup_fd(now)
+        os.close(mouth)  # which ends the thread
 
 
 def stop_in_child() -> None:
