@@ -150,3 +150,24 @@ def test_a_pipe_in_the_place_of_a_lock_holds_nobody_up(root: Path) -> None:
     os.mkfifo(root / "runs" / "0123456789abcdef.lock")
     script = "import sys; from taskproc import Cache; Cache(sys.argv[1]).verify(repair=False)"
     subprocess.run([sys.executable, "-c", script, str(root)], timeout=120, check=True)
+
+
+@pytest.mark.parametrize("name", ["record.json", "result.pkl.gz"])
+def test_folders_in_the_place_of_a_file_are_moved_away_as_often_as_there_is_one(
+    root: Path, name: str
+) -> None:
+    cache = DirectoryCache(root)
+    key = TaskKey("taskfile.Train", "0" * 32)
+    path = root / "taskfile.Train" / key.digest / name
+    for number in range(3):
+        cache.save(example_record(key, b"one"), b"one", 6, durable=False)
+        assert cache.load(key) == b"one"
+        path.unlink()
+        path.mkdir()
+        (path / f"notes {number}").touch()
+    cache.save(example_record(key, b"one"), b"one", 6, durable=False)
+    path.write_bytes(b"damaged")
+    cache.set_aside(key)
+    assert cache.look_up([key]) == {}
+    assert not path.exists()
+    assert len(list(path.parent.glob("*/notes*"))) == 3

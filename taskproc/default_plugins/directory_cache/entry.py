@@ -186,8 +186,24 @@ def signature_now(entry: str, written: os.stat_result, result: os.stat_result | 
 def _make_way(files: Files, path: str, keeps_file: bool = False) -> None:
     """Remove a file, or set aside a folder that somebody has put in its place."""
     if os.path.isdir(path) and not os.path.islink(path):
-        files.rename(path, path + DAMAGED)
+        _out_of_the_way(files, path)
     elif not keeps_file:
+        files.unlink(path)
+
+
+def _out_of_the_way(files: Files, path: str) -> None:
+    """Give what is at a path the name of what is damaged; a folder that has that name already stays."""
+    target = path + DAMAGED
+    if os.path.isdir(path) and not os.path.islink(path):
+        number = 1
+        while os.path.lexists(target):
+            number += 1
+            target = f"{path}{DAMAGED}-{number}"
+        files.rename(path, target)
+        return
+    try:
+        files.rename(path, target)
+    except IsADirectoryError:
         files.unlink(path)
 
 
@@ -255,4 +271,4 @@ def set_aside(files: Files, entry: str) -> None:
     """Rename a damaged entry's files, the record first; nothing looks for the new names."""
     for name in (RECORD, RESULT):
         with suppress(FileNotFoundError, NotADirectoryError):
-            files.rename(f"{entry}/{name}", f"{entry}/{name}{DAMAGED}")
+            _out_of_the_way(files, f"{entry}/{name}")
