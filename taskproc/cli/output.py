@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from taskproc.engine.plain_files import open_plain
 from taskproc.errors import TaskprocError
 
 
@@ -17,14 +18,15 @@ def show_logs(stdout: Path, stderr: Path) -> None:
     """The bytes of these files, where they exist, on stdout and stderr.
 
     Raises:
-        TaskprocError: stdout or stderr can't be written to.
+        TaskprocError: stdout or stderr can't be written to, or a file can't be read (a link is not followed).
     """
     for path, stream in ((stdout, sys.stdout), (stderr, sys.stderr)):
-        if not path.exists():
+        if not os.path.lexists(path):
             continue
-        with path.open("rb") as source, quiet_when_closed():
+        with quiet_when_closed():
             try:
-                _copy(source, stream)
+                with open_plain(path) as source:
+                    _copy(source, stream)
             except BrokenPipeError:
                 raise
             except OSError as error:

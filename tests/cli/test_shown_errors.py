@@ -198,6 +198,23 @@ class Main(Task):
 """
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_what_stands_in_the_place_of_a_log_is_neither_followed_nor_waited_for(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str
+) -> None:
+    log = tmp_path / "stdout.txt"
+    if kind == "pipe":
+        os.mkfifo(log)
+    elif kind == "link":
+        (tmp_path / "another's").write_text("a secret")
+        log.symlink_to(tmp_path / "another's")
+    else:
+        log.mkdir()
+    with pytest.raises(TaskprocError, match=r"the run succeeded, but .* can't be shown .*stdout\.txt"):
+        show_logs(log, tmp_path / "none")
+    assert capfd.readouterr().out == ""
+
+
 def test_the_defaults_of_one_file_do_not_reach_the_next(in_process: CliRunner, write: Write) -> None:
     write("defaults_test_a.py", TASK + "DefaultArguments(kwargs={'n': 5}, exec_type='serial').populate()\n")
     write("defaults_test_b.py", TASK)
