@@ -42,6 +42,9 @@ if not REQUIRE_ALL and not set(BY_DEFAULT) & set(INSTALLED):
 OLDEST = min(INSTALLED, key=PYTHONS.index, default=RUNNING)
 NEWEST = max((python for python in BY_DEFAULT if python in INSTALLED), default=RUNNING)
 
+# Much of what the tests do is waiting for processes, so two at a time take half as long.
+TWO_AT_A_TIME = ["-n", "2", "--dist", "worksteal"]
+
 # The tests come last, so that the last thing on the screen is how they ended.
 nox.options.sessions = [
     "lint",
@@ -133,18 +136,16 @@ def tests(session: nox.Session) -> None:
     if session.python not in INSTALLED and not REQUIRE_ALL:
         session.skip(f"Python {session.python} is not installed here")
     extras = "test,docs,examples" if session.python == NEWEST else "test,docs"
-    session.install("-e", f".[{extras}]")
-    session.run("pytest", *session.posargs)
+    session.install("-e", f".[{extras}]", *group("parallel"))
+    session.run("pytest", *TWO_AT_A_TIME, *session.posargs)
 
 
 @nox.session(python=NEWEST)
 def faults(session: nox.Session) -> None:
     """Kill, damage, fill the disk, start many at once; prints the figures of docs/reliability.md."""
-    session.install("-e", ".[test]", *group("faults"))
+    session.install("-e", ".[test]", *group("parallel"))
     file = str(Path(session.create_tmp()).resolve() / "figures.json")
-    # Much of this is waiting for processes to end, so two tests at a time take half as long.
-    words = ["-n", "2", "--dist", "worksteal", "tests/faults", *session.posargs]
-    session.run("pytest", *words, env={"TASKPROC_FIGURES": file})
+    session.run("pytest", *TWO_AT_A_TIME, "tests/faults", *session.posargs, env={"TASKPROC_FIGURES": file})
     if not session.posargs:
         session.run("python", "tests/faults/figures_of_docs.py", file)
 
@@ -152,8 +153,8 @@ def faults(session: nox.Session) -> None:
 @nox.session(python=NEWEST)
 def nightly(session: nox.Session) -> None:
     """Compare the keys of a million pairs of arguments, decode as many values, and try every fault."""
-    session.install("-e", ".[test]", *group("faults"))
+    session.install("-e", ".[test]", *group("parallel"))
     files = ["tests/core/test_arguments.py", "tests/core/test_decoder.py"]
     session.run("pytest", "--hypothesis-profile", "nightly", *files, *session.posargs)
     everything = {"TASKPROC_FAULTS": "all", "HYPOTHESIS_PROFILE": "nightly"}
-    session.run("pytest", "-n", "2", "--dist", "worksteal", "tests/faults", env=everything)
+    session.run("pytest", *TWO_AT_A_TIME, "tests/faults", env=everything)
