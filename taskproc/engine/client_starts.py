@@ -10,7 +10,6 @@ import contextlib
 import os
 import queue
 import secrets
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
@@ -80,7 +79,7 @@ class ClientStarts:
         client.argv = command_of(launcher, client.words, job)
         environment = {**os.environ, **launcher.environment(job)}
         if client.is_over:  # it was cancelled while its launcher was asked
-            shutil.rmtree(folder, ignore_errors=True)
+            job_folder.remove(folder)
             return
         with (
             open(job_folder.create(Path(job.stdout)), "wb") as stdout,

@@ -16,6 +16,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,6 +113,14 @@ def read_own(path: Path) -> bytes:
             fault = "others can write to it, and reading it could run their code"
             raise PermissionError(errno.EPERM, fault, str(path))
         return stream.read()
+
+
+def remove(folder: Path) -> None:
+    """Remove a job's folder, also if its worker is just putting its outcome there."""
+    for _ in range(3):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.lexists(folder):
+            break
 
 
 def inode_of(folder: Path) -> int | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -133,7 +132,7 @@ class Launches:
         self._wake()
         for client in end_clients([client for client in clients if client.process is not None]):
             # What a launcher could not end stays for the next run, which needs to know of it.
-            shutil.rmtree(client.folder, ignore_errors=True)
+            job_folder.remove(client.folder)
         self._wake()
 
     def kill_at_once(self) -> None:
@@ -183,11 +182,11 @@ class Launches:
         with self._lock:
             self._new.append(client)
         if client.is_over and end_clients([client]):  # it was cancelled meanwhile
-            shutil.rmtree(client.folder, ignore_errors=True)
+            job_folder.remove(client.folder)
         self._wake()
 
     def _not_started(self, client: Client, error: BaseException) -> None:
-        shutil.rmtree(client.folder, ignore_errors=True)
+        job_folder.remove(client.folder)
         self._tell(client, Outcome(client.job.key, "failed", failure=describe(error)))
 
     # --- watching, on one thread ---
@@ -381,7 +380,7 @@ class Launches:
             outcome = Outcome(outcome.key, "failed", outcome.seconds, failure=_never_done(client))
         # A failed one stays for a look at what its client printed; the others may be launched again.
         if outcome.kind in ("finished", "damaged", "returned"):
-            shutil.rmtree(client.folder, ignore_errors=True)
+            job_folder.remove(client.folder)
         elif outcome.kind == "failed":
             job_folder.withdraw_orders(client.folder)
         self._finished(outcome)

@@ -14,7 +14,6 @@ import logging
 import os
 import pickle
 import re
-import shutil
 import signal
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -32,9 +31,10 @@ from taskproc.interfaces import CacheBackend, Launcher
 from taskproc.registry.components import in_one_line
 
 _POLL_SECONDS = 0.02
-_SPOOL = re.compile(r"([0-9a-f]{16})-[0-9a-f]+(\.[0-9]+)?\.(out|err)")
-_JOB = re.compile(r"t-[0-9A-Za-z-]*-[0-9a-f]{6}-[0-9a-f]{16}(-[0-9a-f]{6})?")
-"""The name of a job's folder (see `orders.launched_job`); what has another is somebody else's."""
+_SPOOL = re.compile(r"([0-9a-f]{16})-[0-9a-f]+(\.[0-9]+|\.kept)?\.(out|err)")
+_JOB = re.compile(r"t-[0-9A-Za-z-]*-([0-9a-f]{6})-[0-9a-f]{16}(-[0-9a-f]{6})?")
+"""The name of a job's folder (see `orders.launched_job`), with the beginning of its run's in it; what has
+another name is somebody else's."""
 _LOG = logging.getLogger("taskproc")
 
 
@@ -115,7 +115,9 @@ class Leftovers:
         self._backend = backend
         self._run = run
         self._goes_on: dict[Path, LeftJob] = {}
-        self._spools: list[Path] = []
+        self._untold: dict[
+            Path, str
+        ] = {}  # what nothing but its name tells of, and its run (or a part of it)
         self._has_looked = self._others_live = False
         self._seen: set[Path] = set()
 
@@ -145,14 +147,14 @@ class Leftovers:
             self._give_up(error)
 
     def tidy(self) -> None:
-        """At the end of a run: remove what is left of jobs that ended meanwhile, and of dead workers."""
+        """At the end of a run: remove what is left of jobs that ended meanwhile, and of dead runs."""
         try:
             for job in list(self._goes_on.values()):
                 if _is_over(job):
                     del self._goes_on[job.folder]
-                    shutil.rmtree(job.folder, ignore_errors=True)
-            if self._spools:
-                self._remove_spools({post.get("run") for post in self._backend.posts()})
+                    job_folder.remove(job.folder)
+            if self._untold:
+                self._remove_untold({str(post.get("run")) for post in self._backend.posts()})
         except Exception as error:  # noqa: BLE001 - as above
             self._give_up(error)
 
@@ -170,23 +172,29 @@ class Leftovers:
             if path in self._seen:
                 continue
             spool = _SPOOL.fullmatch(name)
-            if spool is None:
-                if _JOB.fullmatch(name) and not path.is_symlink():
-                    left += self._left_job(path)
-            elif spool[1] != self._run:
+            job = _JOB.fullmatch(name)
+            if spool is not None and spool[1] != self._run:
                 self._seen.add(path)
-                self._spools.append(path)
+                self._untold[path] = spool[1]
+            elif job is not None and not path.is_symlink():
+                left += self._left_job(path)
+                if not (path / job_folder.FACTS_FILE).exists():  # killed as it was made, or removed
+                    self._untold[path] = job[1]
         self._seen.update(job.folder for job in left)
         return left
 
-    def _remove_spools(self, alive: Collection[JSON]) -> None:
-        """Remove those of runs that did not tell that they are alive, where this run itself did tell."""
+    def _remove_untold(self, alive: Collection[str]) -> None:
+        """Remove what is of runs that did not tell that they are alive, where this run itself did tell."""
         if self._run in alive:
-            for spool in self._spools:
-                if spool.name.partition("-")[0] not in alive:
+            for path, run in self._untold.items():
+                if any(one.startswith(run) for one in alive):
+                    continue
+                if not path.is_dir():
                     with contextlib.suppress(OSError):
-                        spool.unlink()
-            self._spools.clear()
+                        path.unlink()
+                elif not (path / job_folder.FACTS_FILE).exists():
+                    job_folder.remove(path)
+            self._untold.clear()
 
     def _left_job(self, folder: Path) -> list[LeftJob]:
         """The job of a folder, if its run is known to be dead."""
@@ -246,7 +254,7 @@ def _end(over: list[LeftJob], ends: list[LeftJob], launchers: list[Launcher]) ->
     failed = {job.name for one in cancellings if not one.succeeded() for job in one.jobs}
     for job in [*over, *ends]:
         if job.name not in failed:
-            shutil.rmtree(job.folder, ignore_errors=True)
+            job_folder.remove(job.folder)
     if waited:
         _LOG.warning("ended %d job%s of a dead run that had not begun", waited, "s" * (waited > 1))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,3 +36,22 @@ def test_what_another_version_wrote_without_a_seal_is_read(tmp_path: Path) -> No
     content = pack_answers([])
     job_folder.write(tmp_path / "outcome.pkl", content)
     assert job_folder.read_sealed(tmp_path / "outcome.pkl") == content
+
+
+def test_a_folder_is_removed_though_its_worker_puts_its_outcome_there_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "job"
+    job_folder.make_folder(folder)
+    job_folder.write_sealed(folder / job_folder.ORDERS_FILE, b"orders")
+    rmdir, late = os.rmdir, [b"outcome"]
+
+    def rmdir_late(*words: Any, **more: Any) -> None:
+        if late:
+            job_folder.write_sealed(folder / job_folder.OUTCOME_FILE, late.pop())
+        rmdir(*words, **more)
+
+    monkeypatch.setattr(os, "rmdir", rmdir_late)
+    job_folder.remove(folder)
+    assert not late
+    assert not folder.exists()

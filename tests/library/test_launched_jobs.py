@@ -449,3 +449,20 @@ def test_what_the_workers_of_a_killed_runner_were_printing_is_removed_by_the_nex
     assert result_of(field.run())[0] == "[3, 3, 0]"
     assert len(left) >= 2
     assert field.jobs() == ["not-ours.out"]
+
+
+def test_the_folder_of_a_job_of_which_only_its_outcome_is_left_is_removed_by_the_next_run(
+    field: Field,
+) -> None:
+    first = field.run()
+    wait_for(lambda: len(field.pids()) == 3)
+    kill(first)
+    jobs = field.folder / "cache" / "jobs"
+    half, others = jobs / "t-tasks-Leaf-0a1b2c-0123456789abcdef", jobs / "t-mine"
+    half.mkdir()  # as if its worker told its outcome while a run was removing it
+    (half / "outcome.pkl").touch()
+    others.mkdir()
+    field.touch("release")
+    field.touch("finish")
+    assert result_of(field.run(NO_CANCEL))[0] == "[3, 3, 0]"
+    assert field.jobs() == ["t-mine"]
