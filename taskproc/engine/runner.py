@@ -59,6 +59,7 @@ from taskproc.errors import (
     FailedTaskError,
     MissingResultError,
     PluginError,
+    TaskprocError,
 )
 from taskproc.imports import no_stale_bytecode, refuse_stale_modules
 from taskproc.interfaces import AnnouncingExecutor
@@ -370,9 +371,6 @@ class Run:
             future.add_done_callback(partial(_close, stay))
             if self._setup.executor is None:
                 self._signals.before_leaving.append(stay.close)
-        launched = [key for key in self._cancelled if self._lane_of(key) != EXECUTOR_LANE]
-        if launched:  # a look at claims removes those of jobs that are dead by now
-            self._backend.release(self._backend.lease(launched))
 
     def _tell_interrupted(self) -> None:
         """Say how far the run came: to the command, which tells it, or in the log."""
@@ -522,6 +520,12 @@ class Run:
         keep_lost_output(self._backend, key, spool, since)
 
     def _tidy(self) -> None:
+        """Remove what jobs have left that were ended, or died: what they printed, and their claims."""
+        ended = [*self._cancelled, *(outcome.key for outcome in self._failures)]
+        launched = [key for key in ended if self._lane_of(key) != EXECUTOR_LANE]
+        with contextlib.suppress(OSError, TaskprocError):
+            if launched:  # a look at claims removes those of jobs that are dead by now
+                self._backend.release(self._backend.lease(launched))
         with contextlib.suppress(OSError):
             remove_spools(self._backend.scratch(), self._id)
 

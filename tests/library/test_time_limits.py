@@ -121,6 +121,7 @@ def test_a_task_that_runs_too_long_fails_for_that_reason_and_it_alone(cache: Cac
         assert Held().task_stdout.read_text() == "printed before the end\n"
         assert "printed before the end" in str(error)
     assert os.listdir(cache.backend.scratch()) == [] or way == "prefix"
+    assert os.listdir(os.path.join(cache.location, "leases")) == []
 
 
 @pytest.mark.parametrize("way", ["process", "prefix"])
