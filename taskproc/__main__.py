@@ -14,9 +14,10 @@ def main() -> None:
     signals = Interruption(of_command=True)
     try:
         signals.__enter__()  # as long as this process lives
-        from taskproc.cli.main import command
+        with signals.listening_in_c():
+            from taskproc.cli.main import command
 
-        command()
+            command()
     except BaseException:
         if not signals.number:
             raise

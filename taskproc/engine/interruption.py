@@ -29,6 +29,7 @@ LONGEST_SECONDS = 4.4
 _ECHO_SECONDS = 0.25
 """What arrives so soon after the first signal is the same wish: a terminal signals the whole group,
 whoever started us passes it on as well, and an impatient finger is not counted."""
+_NUDGE_SECONDS = _ECHO_SECONDS / 2.5
 _UNHEEDED_SECONDS = 1.0
 _LOOK_SECONDS = 0.5
 _SHOW_CURSOR = b"\x1b[?25h"
@@ -190,12 +191,21 @@ class Interruption:
             _thread.start_new_thread(self._leave_unless_handled, (number, now, patience))
 
     def _leave_unless_handled(self, number: int, arrived: float, patience: float) -> None:
-        time.sleep(patience)
-        # The handler may have been called a moment before the arrival was heard of.
-        if self._handled_at < arrived - _ECHO_SECONDS / 2 and not self._closed:
+        time.sleep(_NUDGE_SECONDS)
+        main = threading.main_thread().ident
+        if main and self._is_unheard(arrived):
+            # It came just before a blocking call, or to another thread: neither wakes the main thread.
+            self._arrived_at = time.monotonic()  # what is sent now is no second wish
+            signal.pthread_kill(main, number)
+        time.sleep(patience - _NUDGE_SECONDS)
+        if self._is_unheard(arrived):
             self.number = self.number or number
             self.kill()
             self._leave(f"interrupted by {self.name} in C code; what was finished is stored")
+
+    def _is_unheard(self, arrived: float) -> bool:
+        # The handler may have been called a moment before the arrival was heard of.
+        return self._handled_at < arrived - _ECHO_SECONDS / 2 and not self._closed
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self._handled_at = time.monotonic()

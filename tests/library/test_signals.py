@@ -172,6 +172,23 @@ def test_a_signal_in_the_first_moments_ends_the_command(
     assert done.seconds < IN_TIME
 
 
+@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
+def test_a_signal_that_does_not_wake_the_main_thread_ends_the_command_all_the_same(
+    number: signal.Signals, site: Site
+) -> None:
+    # As when it comes in the moment before a blocking call: Python's handler waits for that to end.
+    top = (
+        "import signal, threading\n"
+        f"to_itself = lambda: signal.pthread_kill(threading.get_ident(), {int(number)})\n"
+        "threading.Timer(0.2, to_itself).start()\ntime.sleep(60)\n"
+    )
+    (site.folder / "slow.py").write_text(SLOW_START.format(top=top, init="pass", body="pass"))
+    runner = site.start("-m", "taskproc", "slow.py", "-o", "cache")
+    _, stderr = runner.communicate(timeout=30)
+    assert runner.returncode == CODES[number], stderr
+    assert stderr == f"taskproc: interrupted by {number.name}\n"
+
+
 def test_a_signal_while_the_command_is_being_imported_ends_it_without_a_traceback(site: Site) -> None:
     (site.folder / "click.py").write_text("print('here', flush=True)\nimport time\ntime.sleep(60)\n")
     site.environment["PYTHONPATH"] = f"{site.folder}{os.pathsep}{site.environment['PYTHONPATH']}"
