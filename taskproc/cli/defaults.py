@@ -12,8 +12,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from taskproc.core.seconds import read_timeouts
-
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ON_ERROR = ("stop", "continue")
 CODE = ("deep", "class", "off")
@@ -81,6 +79,8 @@ class DefaultArguments:
             _check_positive("num_workers", self.num_workers)
         for label, limit in (self.rate_limits or {}).items():
             _check_positive(f"rate_limits[{label!r}]", limit)
+        from taskproc.core.seconds import read_timeouts  # `--help` needs no tasks
+
         read_timeouts("DefaultArguments(timeouts=...)", self.timeouts or {})
         for label, prefix in (self.prefix or {}).items():
             if not isinstance(prefix, str):

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from taskproc.engine.plain_files import open_plain
 from taskproc.errors import TaskprocError
 
 
@@ -20,6 +19,8 @@ def show_logs(stdout: Path, stderr: Path) -> None:
     Raises:
         TaskprocError: stdout or stderr can't be written to, or a file can't be read (a link is not followed).
     """
+    from taskproc.engine.plain_files import open_plain  # `--help` needs nothing of the engine's
+
     for path, stream in ((stdout, sys.stdout), (stderr, sys.stderr)):
         if not os.path.lexists(path):
             continue

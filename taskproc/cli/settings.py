@@ -18,7 +18,6 @@ from taskproc.cli.values import (
     objects_and_assignments,
     split_assignments,
 )
-from taskproc.core.seconds import read_timeouts
 from taskproc.errors import ArgumentError, UsageError
 
 if TYPE_CHECKING:
@@ -176,6 +175,8 @@ def _rate_limits(given: Given, defaults: DefaultArguments) -> dict[str, int]:
 
 
 def _timeouts(given: Given, defaults: DefaultArguments) -> dict[str, float | None]:
+    from taskproc.core.seconds import read_timeouts
+
     single = split_assignments("--timeout", "LABEL=SECONDS", given.timeouts)
     return {
         **read_timeouts("DefaultArguments(timeouts=...)", defaults.timeouts or {}),
