@@ -301,7 +301,11 @@ class Task(Indexable, Encodable):
         return _NAMELESS if self._task.key in encoder.known_elsewhere else self.to_json()
 
     def clear_task(self) -> None:
-        """Forget the stored result; a data directory stays at its path, empty."""
+        """Forget the stored result; a data directory stays at its path, empty.
+
+        Raises:
+            CacheError: another run is computing the task just now.
+        """
         self._task.binding.clear(self)
 
     @classmethod

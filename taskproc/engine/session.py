@@ -178,6 +178,12 @@ class Cache(Constructing, Surveying, contextlib.ContextDecorator):
         return decoded_arguments(self, task._task.args)
 
     def clear(self, task: Task) -> None:
+        holder = self.backend.holder(task._task.key)
+        if holder is not None:  # its data directory would be emptied under its hands
+            raise CacheError(
+                f"{task!r} is not cleared, as it is being computed just now ({holder.words}); wait for"
+                " that run or stop it, and clear it then"
+            )
         self.backend.discard([task._task.key])
         self.backend.note(Event("cleared", task._task.key, time.time(), who_we_are()))
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from taskproc import Cache, FutureList, Task
+from taskproc.errors import CacheError
 from taskproc.hookspecs import hookimpl
 from taskproc.interfaces import Outcome, Reporter
 
@@ -106,3 +107,18 @@ def test_a_cache_that_was_removed_since_the_last_run_is_made_anew(
         answer, stats = task.run_graph(executor=executor, max_workers=2)
         assert (answer, sum(stats["stats"].values())) == (3, 4)
         shutil.rmtree(cache.location)
+
+
+def test_a_task_that_another_run_computes_is_not_cleared_under_its_hands(
+    cache: Cache, notes: Path, tmp_path: Path
+) -> None:
+    task = Noted(1, str(notes), 2.0)
+    with ThreadPoolExecutor(1) as threads, Cache(cache.location):
+        running = threads.submit(lambda: task.run_graph(executor="thread")[0])
+        while not notes.exists():
+            time.sleep(0.01)
+        with pytest.raises(CacheError, match=r"computed just now \(pid \d+ on host"):
+            Noted(1, str(notes), 2.0).clear_task()
+        assert running.result() == 1
+        Noted(1, str(notes), 2.0).clear_task()
+    assert task.plan().run_counts == {Noted.task_name: 1}
