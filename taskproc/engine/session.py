@@ -43,6 +43,9 @@ from taskproc.registry.components import with_options
 
 T = TypeVar("T", bound=Task)
 
+_CLEAR_SECONDS = 1.0
+"""Who only puts a value, or verifies, holds a task for less."""
+
 
 class Cache(Constructing, Surveying, contextlib.ContextDecorator):
     """A place for results, open while `with Cache(path):` lasts; also a decorator.
@@ -178,12 +181,14 @@ class Cache(Constructing, Surveying, contextlib.ContextDecorator):
         return decoded_arguments(self, task._task.args)
 
     def clear(self, task: Task) -> None:
-        holder = self.backend.holder(task._task.key)
-        if holder is not None:  # its data directory would be emptied under its hands
-            raise CacheError(
-                f"{task!r} is not cleared, as it is being computed just now ({holder.words}); wait for"
-                " that run or stop it, and clear it then"
-            )
+        deadline = time.monotonic() + _CLEAR_SECONDS
+        while (holder := self.backend.holder(task._task.key)) is not None:
+            if time.monotonic() > deadline:  # its data directory would be emptied under its hands
+                raise CacheError(
+                    f"{task!r} is not cleared, as it is being computed just now ({holder.words}); wait for"
+                    " that run or stop it, and clear it then"
+                )
+            time.sleep(0.02)
         self.backend.discard([task._task.key])
         self.backend.note(Event("cleared", task._task.key, time.time(), who_we_are()))
 
