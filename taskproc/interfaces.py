@@ -38,6 +38,7 @@ from taskproc.core.records import (
     Usage,
     UsageKind,
     content_digest,
+    content_hasher,
 )
 from taskproc.errors import CacheError
 
@@ -75,6 +76,7 @@ __all__ = [
     "UsageKind",
     "arguments_digest",
     "content_digest",
+    "content_hasher",
     "mask_text",
     "mask_words",
 ]

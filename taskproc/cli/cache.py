@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 import click
 
 from taskproc.cli.existing import cache_options, existing_backend
+from taskproc.cli.lazy_group import LazyGroup
 from taskproc.cli.output import quiet_when_closed
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
-
-# name -> (module, what makes the command, what it does)
 COMMANDS = {
     "ls": ("taskproc.cli.cache_ls", "ls_command", "List what is stored, by task name or task by task."),
     "show": ("taskproc.cli.cache_show", "command", "Show all that is known of one stored result."),
@@ -29,22 +27,10 @@ COMMANDS = {
 }
 
 
-class _CacheGroup(click.Group):
-    """The commands that look after a cache; each is imported when it is called."""
+class _CacheGroup(LazyGroup):
+    """The commands that look after a cache."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        found: click.Command = getattr(import_module(module), attribute)
-        return found
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+    table = COMMANDS
 
 
 @click.group("cache", cls=_CacheGroup, context_settings=_SETTINGS)

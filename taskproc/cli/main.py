@@ -7,15 +7,14 @@ so that `taskproc --help` costs next to nothing.
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from typing import Any
 
 import click
 
 from taskproc import __version__
 from taskproc.cli.errors import shield
+from taskproc.cli.lazy_group import LazyGroup
 
-# name -> (module, what makes the command, what it does)
 COMMANDS = {
     "run": ("taskproc.cli.run", "command", "Run a task of a Python file (`taskproc FILE` is short for it)."),
     "plan": ("taskproc.cli.plan", "command", "Show what a run would do, and why; run nothing."),
@@ -37,18 +36,13 @@ HELP = """Build, run and cache pipelines of tasks.
 EPILOG = "Plugins may add commands; `taskproc plugins` lists which plugins there are."
 
 
-class TaskprocGroup(click.Group):
+class TaskprocGroup(LazyGroup):
     """The commands of ours, the default command, and the commands of plugins."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+    table = COMMANDS
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in COMMANDS:
-            module, attribute, _ = COMMANDS[cmd_name]
-            command: click.Command = getattr(import_module(module), attribute)
-            return command
-        return _plugin_command(cmd_name)
+        return super().get_command(ctx, cmd_name) or _plugin_command(cmd_name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {name for option in self.get_params(ctx) for name in option.opts}
@@ -71,10 +65,6 @@ class TaskprocGroup(click.Group):
                 f"{args[0]!r} is neither a command nor a task file; commands: {', '.join(COMMANDS)}{hint}"
             )
         return args[0], command, args[1:]
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         with shield():

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from taskproc.engine.spool_file import spool_stream, tell_what_was_dropped
+from taskproc.engine.spool_file import open_spool, spool_stream, tell_what_was_dropped
 
 _ENCODING = "utf-8"
 _ERRORS = "backslashreplace"
@@ -124,9 +124,7 @@ class _Spool:
 
     def redirect(self) -> None:
         if self._size() is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
-            self._fd = os.open(self.path, flags, 0o600)
-            os.fchmod(self._fd, 0o600)  # whatever the umask
+            self._fd = open_spool(self.path)
             self._inode = _inode(os.fstat(self._fd))
         os.dup2(cast(int, self._fd), self._target)
 

@@ -13,12 +13,12 @@ import secrets
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from taskproc.core.records import JSON
 from taskproc.engine import job_folder
 from taskproc.engine.clients import Client, command_of
 from taskproc.engine.launched_jobs import facts_of, facts_of_client
+from taskproc.engine.plain_files import create_private
 
 
 class ClientStarts:
@@ -82,8 +82,8 @@ class ClientStarts:
             job_folder.remove(folder)
             return
         with (
-            open(job_folder.create(Path(job.stdout)), "wb") as stdout,
-            open(job_folder.create(Path(job.stderr)), "wb") as stderr,
+            open(create_private(job.stdout), "wb") as stdout,
+            open(create_private(job.stderr), "wb") as stderr,
         ):
             client.process = subprocess.Popen(
                 client.argv,

@@ -15,6 +15,7 @@ import time
 from typing import NamedTuple, TypeAlias
 
 from taskproc.core.graph import InputVersion
+from taskproc.core.records import content_hasher
 
 _AT_REST_NS = 2_000_000_000
 
@@ -60,7 +61,7 @@ def read_input(path: str, known: Reading | None = None) -> Reading:
             return _faulty(path, f"{kind} (looked at {path}); name files, one by one")
         with open(path, "rb") as file:
             before = os.fstat(file.fileno())
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            digest = hashlib.file_digest(file, content_hasher).hexdigest()
             after = os.fstat(file.fileno())
     except FileNotFoundError:
         return _faulty(path, f"does not exist (looked at {path})")

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from taskproc.core.records import JSON, content_digest
+from taskproc.engine.plain_files import create_private, open_plain
 
 ORDERS_FILE = "orders.pkl"
 OUTCOME_FILE = "outcome.pkl"
@@ -43,20 +44,12 @@ def make_folder(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-def create(path: Path) -> int:
-    """Make a file for its owner alone, whatever the umask; returns the descriptor. Raises OSError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(path, flags, 0o600)
-    os.fchmod(descriptor, 0o600)
-    return descriptor
-
-
 def write(path: Path, content: bytes) -> None:
     """Write a file in one go: whoever reads it meanwhile has the old content or the new. Raises OSError."""
     aside = path.with_name(path.name + _ASIDE)
     with contextlib.suppress(FileNotFoundError):
         aside.unlink()
-    with open(create(aside), "wb") as stream:
+    with open(create_private(aside), "wb") as stream:
         stream.write(content)
     aside.replace(path)
 
@@ -101,11 +94,8 @@ def read_own(path: Path) -> bytes:
 
     Raises OSError, PermissionError for a file that is not safe to read.
     """
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    with open(os.open(path, flags), "rb") as stream:
+    with open_plain(path) as stream:
         status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise PermissionError(errno.EPERM, "it is no regular file", str(path))
         if status.st_uid not in (0, os.geteuid()):
             fault = f"it belongs to another user (uid {status.st_uid}), and reading it could run their code"
             raise PermissionError(errno.EPERM, fault, str(path))

@@ -1,4 +1,4 @@
-"""Open files that a cache names, when people ask for them: no link is followed, no pipe waited for."""
+"""Open files that a cache names, and make private ones: no link is followed, no pipe waited for."""
 
 from __future__ import annotations
 
@@ -23,3 +23,13 @@ def open_plain(path: str | Path) -> BinaryIO:
         stream.close()
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
     return stream
+
+
+def create_private(path: str | Path) -> int:
+    """Make a file for its owner alone, whatever the umask; returns the descriptor.
+
+    Raises OSError, also if something is there already.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from taskproc.core.records import DataFile, Record, TaskKey, UpstreamRecord
+from taskproc.engine.plain_files import create_private
 from taskproc.interfaces import CacheBackend
 
 _FILE = "rename.json"
@@ -30,9 +31,7 @@ class Intents:
         content = [[list(key), dataclasses.asdict(record)] for key, record in moves]
         part = self._path.with_suffix(".part")
         part.unlink(missing_ok=True)
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        os.fchmod(descriptor, 0o600)  # whatever the umask
-        with os.fdopen(descriptor, "w") as file:
+        with open(create_private(part), "w") as file:
             json.dump(content, file)
             file.flush()
             os.fsync(file.fileno())

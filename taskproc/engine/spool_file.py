@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 import warnings
 from typing import Any
@@ -30,6 +31,14 @@ class SpoolFile(io.FileIO):
                 raise
             self.fault = error
             return memoryview(data).nbytes
+
+
+def open_spool(path: str | os.PathLike[str]) -> int:
+    """Make a file empty, for its owner alone whatever the umask; returns the descriptor. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def spool_stream(file: int, encoding: str, errors: str, closes: bool = True) -> io.TextIOWrapper:

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TextIO
 
-from taskproc.engine.spool_file import spool_stream, tell_what_was_dropped
+from taskproc.engine.spool_file import open_spool, spool_stream, tell_what_was_dropped
 
 _ENCODING = "utf-8"
 _ERRORS = "backslashreplace"
@@ -91,11 +91,8 @@ class _Destination:
 
     def _stream(self) -> io.TextIOWrapper:
         if self._file is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(self._path, flags, 0o600)
-            os.fchmod(descriptor, 0o600)  # whatever the umask
             # Line by line, so that the log can be read while the task runs.
-            self._file = spool_stream(descriptor, _ENCODING, _ERRORS)
+            self._file = spool_stream(open_spool(self._path), _ENCODING, _ERRORS)
         return self._file
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -220,10 +222,23 @@ def test_another_record_does_not_vouch_for_files_that_were_changed(root: Path) -
     assert DirectoryCache(root).look_up([KEY, moved.key]) == {}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_that_can_not_be_read_does_not_count_and_says_so(root: Path) -> None:
-    store(root)
-    model(root).chmod(0)
-    assert look(root) is None
-    (event,) = DirectoryCache(root).events(KEY)
+@pytest.fixture
+def root_of_a_plain_user() -> Iterator[Path]:
+    """Where a cache may be made by who is not root, whom permissions do not hold back."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        if user == 0:
+            os.chown(folder, 4711, -1)
+            os.seteuid(4711)
+        try:
+            yield Path(folder) / "cache"
+        finally:
+            os.seteuid(user)
+
+
+def test_a_file_that_can_not_be_read_does_not_count_and_says_so(root_of_a_plain_user: Path) -> None:
+    store(root_of_a_plain_user)
+    model(root_of_a_plain_user).chmod(0)
+    assert look(root_of_a_plain_user) is None
+    (event,) = DirectoryCache(root_of_a_plain_user).events(KEY)
     assert "model.bin can't be read: Permission denied" in event.text

@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from edited_project import EditedProject
 
@@ -224,7 +225,6 @@ def test_tasks_among_the_arguments_are_tasks_again(tmp_path: Path) -> None:
 
 
 def test_an_argument_known_by_its_digest_only_is_told_as_such(tmp_path: Path) -> None:
-    numpy = pytest.importorskip("numpy")
     with Cache(tmp_path / "cache"):
         ran(Keeps(numpy.arange(5)))
     with Cache(tmp_path / "cache") as again:

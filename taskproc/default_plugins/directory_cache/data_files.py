@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from taskproc.default_plugins.directory_cache.entry import DATA
 from taskproc.default_plugins.directory_cache.index import is_at_rest
-from taskproc.interfaces import DataFile, content_digest
+from taskproc.interfaces import DataFile, content_digest, content_hasher
 
 
 class _Reading(NamedTuple):
@@ -138,7 +138,7 @@ def _read(file_path: str, path: str) -> tuple[DataFile, str] | None:
         size, digest = before.st_size, content_digest(b"link:" + os.fsencode(os.readlink(file_path)))
     elif stat.S_ISREG(before.st_mode):
         with open(file_path, "rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            digest = hashlib.file_digest(file, content_hasher).hexdigest()
             size = os.fstat(file.fileno()).st_size
     else:
         return None

@@ -9,7 +9,6 @@ and never unpickled; whether it is stale is not asked.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import zlib
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ from taskproc.default_plugins.directory_cache.formats import decode_record, is_n
 from taskproc.default_plugins.directory_cache.journal import read_failure
 from taskproc.default_plugins.directory_cache.rules import Rules
 from taskproc.default_plugins.directory_cache.walking import Folder
-from taskproc.interfaces import Record, arguments_digest
+from taskproc.interfaces import Record, arguments_digest, content_hasher
 
 Cure = Literal["set aside", "set aside misplaced", "put back", "remove"]
 """The ways to put an entry right: take the result out of use (also if it is just in a place that is
@@ -168,7 +167,7 @@ def _check_owner(status: os.stat_result, path: str, rules: Rules) -> None:
 
 def _payload_digest(path: str) -> str:
     """The digest of what a gzip file holds, read piece by piece. Raises zlib.error if it is not whole."""
-    hasher = hashlib.blake2b(digest_size=16)
+    hasher = content_hasher()
     unpacker = zlib.decompressobj(zlib.MAX_WBITS + 16)
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
